@@ -1,0 +1,102 @@
+"""Explain neural networks: attribution methods, explorers and a course, for PyTorch and Jupyter.
+
+>>> import nni_widgets as nni
+>>> model = nni.models.load("digits-cnn")
+>>> x, y = nni.data.digits("test")[7:8]
+>>> R = nni.LRP(nni.EpsilonGammaBox())(model, x, target=3)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from nni_widgets.engine.composites import (
+    Composite,
+    EpsilonAlpha2Beta1,
+    EpsilonGammaBox,
+    EpsilonPlus,
+    Uniform,
+    layers,
+)
+from nni_widgets.engine.doctor import diagnose
+from nni_widgets.engine.methods import (
+    LRP,
+    METHODS,
+    Gradient,
+    GradientTimesInput,
+    GuidedBackprop,
+    IntegratedGradients,
+    Saliency,
+    SmoothGrad,
+)
+from nni_widgets.engine.rules import (
+    AlphaBeta,
+    Epsilon,
+    Flat,
+    Gamma,
+    Pass,
+    WinnerTakesAll,
+    WSquare,
+    ZBox,
+    Zero,
+    ZPlus,
+)
+from nni_widgets.engine.targets import Difference
+from nni_widgets.errors import UnsupportedOperation
+from nni_widgets.pictures.explain import Explanation, explain
+from nni_widgets.zoo import data, models
+
+if TYPE_CHECKING:
+    from nni_widgets.widgets import DrawingPad, Explorer, draw, explore
+
+__version__ = "0.1.0"
+
+_WIDGETS = ("DrawingPad", "Explorer", "draw", "explore")
+
+__all__ = [
+    "LRP",
+    "METHODS",
+    "AlphaBeta",
+    "Composite",
+    "Difference",
+    "DrawingPad",
+    "Epsilon",
+    "EpsilonAlpha2Beta1",
+    "EpsilonGammaBox",
+    "EpsilonPlus",
+    "Explanation",
+    "Explorer",
+    "Flat",
+    "Gamma",
+    "Gradient",
+    "GradientTimesInput",
+    "GuidedBackprop",
+    "IntegratedGradients",
+    "Pass",
+    "Saliency",
+    "SmoothGrad",
+    "Uniform",
+    "UnsupportedOperation",
+    "WSquare",
+    "WinnerTakesAll",
+    "ZBox",
+    "ZPlus",
+    "Zero",
+    "data",
+    "diagnose",
+    "draw",
+    "explain",
+    "explore",
+    "layers",
+    "models",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the widgets only when one of them is asked for."""
+    if name in _WIDGETS:
+        return getattr(import_module("nni_widgets.widgets"), name)
+    raise AttributeError(f"module 'nni_widgets' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

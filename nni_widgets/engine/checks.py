@@ -1,0 +1,87 @@
+"""What every method checks before and after it runs the model, each refusal one sentence."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nni_widgets.errors import UnsupportedOperation, invalid
+
+
+def check_model(who: str, model: nn.Module) -> None:
+    """Raise ``ValueError`` unless the model is an ``nn.Module`` in evaluation mode throughout."""
+    if not isinstance(model, nn.Module):
+        raise invalid(who, "model", "a torch.nn.Module", type(model).__name__, "Pass the module")
+    if _is_training(model):
+        name = next(name for name, module in model.named_modules() if module.training)
+        given = f"training mode (in {name!r})" if name else "training mode"
+        raise invalid(who, "the model", "in evaluation mode", given, "Call model.eval() first")
+
+
+def _is_training(module: nn.Module) -> bool:
+    return module.training or any(
+        _is_training(child) for child in module._modules.values() if child is not None
+    )
+
+
+def check_input(who: str, model: nn.Module, x: Tensor) -> None:
+    """Raise ``ValueError`` unless x is a finite floating-point batch that suits the model."""
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        given = f"dtype {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
+        raise invalid(who, "x", "a tensor of floating-point numbers", given, "Use x.float()")
+    if x.ndim < 2 or len(x) == 0:
+        expected = "a batch of at least one sample, shape (N, ...)"
+        raise invalid(who, "x", expected, f"shape {tuple(x.shape)}", "Use x[None] for one sample")
+    weight = next((p for p in model.parameters() if p.is_floating_point()), x)
+    if (weight.dtype, weight.device) != (x.dtype, x.device):
+        expected = f"{weight.dtype} on {weight.device}, as the model"
+        raise invalid(who, "x", expected, f"{x.dtype} on {x.device}", "Convert it with x.to(...)")
+    if not _all_finite(x):
+        count = int((~x.isfinite()).sum())
+        given = f"{count} pixels that are NaN or infinite"
+        raise invalid(who, "x", "finite numbers", given, "Clean the input, e.g. with nan_to_num()")
+
+
+def check_logits(who: str, logits: Any) -> None:
+    """Raise ``ValueError`` unless the output is finite logits ``(N, K)``, not probabilities."""
+    if not isinstance(logits, Tensor) or logits.ndim != 2:
+        kind = type(logits).__name__
+        given = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"a {kind}"
+        expected = "a tensor of logits of shape (N, K)"
+        raise invalid(who, "the model's output", expected, given, "Wrap the model to return logits")
+    with torch.no_grad():
+        if not _all_finite(logits):
+            given = "NaN or infinite numbers"
+            raise invalid(who, "the model's output", "finite", given, "Check the weights")
+        if logits.shape[1] > 1 and _are_probabilities(logits):
+            given = "probabilities that sum to 1 (a softmax at the end)"
+            action = "Remove the softmax: its gradient mixes all classes"
+            raise invalid(who, "the model's output", "unnormalised logits", given, action)
+
+
+def _all_finite(x: Tensor) -> bool:
+    return math.isfinite(float(x.detach().sum())) or bool(x.isfinite().all())
+
+
+def _are_probabilities(logits: Tensor) -> bool:
+    sums = logits.sum(1)
+    return bool(((sums - 1).abs() < 1e-4).all()) and bool((logits >= 0).all())
+
+
+def run(who: str, model: nn.Module, x: Tensor) -> Any:
+    """``model(x)``, its failure told with the shape that caused it."""
+    try:
+        return model(x)
+    except UnsupportedOperation:
+        raise
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        given = f"shape {tuple(x.shape)} ({type(error).__name__}: {_first_line(error)})"
+        action = "Check the number of channels and the size, or the model's forward"
+        raise invalid(who, "x", "an input that the model can take", given, action) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no message"])[0]

@@ -1,0 +1,226 @@
+"""Composites: which rule acts on which layer.
+
+A composite is an ordered list of (where, rule) pairs; the first pair that matches a layer decides.
+``where`` is a layer's label or a pattern for it (``"conv1"``, ``"features.*"``), or a word that
+selects by position or kind: ``":first"`` (every layer that reads the input directly), ``":last"``,
+``":conv"``, ``":dense"``; ``"*"`` is every layer with weights. Steps without weights have rules of
+their own, which ``":maxpool"``, ``":pool"``, ``":sum"``, ``":norm"``, or a label, can replace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+
+from torch import Tensor, nn
+
+from nni_widgets.engine.canonizers import canonical
+from nni_widgets.engine.operations import family, group
+from nni_widgets.engine.rules import (
+    AlphaBeta,
+    Derivative,
+    Epsilon,
+    Gamma,
+    OneToOne,
+    Pass,
+    Proportional,
+    Rule,
+    WinnerTakesAll,
+    ZBox,
+    Zero,
+    ZPlus,
+)
+from nni_widgets.engine.tape import Op, Tape, record
+from nni_widgets.errors import UnsupportedOperation, invalid
+from nni_widgets.params import Declared, param
+
+Pairs = tuple[tuple[str, Rule], ...]
+_WORDS = (":first", ":last", ":conv", ":dense", ":pool", ":maxpool", ":sum", ":norm", ":relu")
+_WITHOUT_WEIGHTS: dict[str, Rule] = {
+    "linear": Proportional(),
+    "move": Derivative(),
+    "maximum": WinnerTakesAll(),
+    "activation": Pass(),
+}
+_BY_CONSTANTS = {"add", "sub", "rsub", "mul", "div", "true_divide", "truediv", "neg"}
+_GATES = {"mul", "matmul", "mm", "bmm", "div", "truediv", "einsum"}
+
+
+class Preset(Declared):
+    """Base of the composites: a value that yields (where, rule) pairs."""
+
+    def pairs(self) -> Pairs:
+        """The pairs in their order."""
+        raise NotImplementedError
+
+
+class Uniform(Preset):
+    """One rule for every layer with weights."""
+
+    rule: Rule = param(Epsilon(), "the rule of every layer", options=lambda: RULES)
+
+    def pairs(self) -> Pairs:
+        return (("*", self.rule),)
+
+
+class EpsilonGammaBox(Preset):
+    """The default for images: zᴮ at the pixels, γ in convolutions, ε in dense layers.
+
+    Source: Montavon et al. 2019 (LRP overview), sec. 10.2.2; Anders et al. 2021 (Zennit) by name.
+    """
+
+    epsilon: float = param(0.01, "ε of the dense layers", low=0, slider=(1e-6, 10), log=True)
+    gamma: float = param(0.25, "γ of the convolutions", low=0, slider=(0, 1))
+    low: float | tuple[float, ...] = param(
+        0.0, "smallest legal pixel (or one per channel)", slider=(-1, 0), per_channel=True
+    )
+    high: float | tuple[float, ...] = param(
+        1.0, "largest legal pixel (or one per channel)", slider=(1, 3), per_channel=True
+    )
+
+    def pairs(self) -> Pairs:
+        return (
+            (":first", ZBox(low=self.low, high=self.high)),
+            (":conv", Gamma(gamma=self.gamma)),
+            ("*", Epsilon(epsilon=self.epsilon)),
+        )
+
+
+class EpsilonPlus(Preset):
+    """z⁺ in convolutions, ε in dense layers: robust and smooth, all positive below.
+
+    Source: Kohlbrenner et al. 2020, sec. III (LRP-CMP with α = 1).
+    """
+
+    epsilon: float = param(0.01, "ε of the dense layers", low=0, slider=(1e-6, 10), log=True)
+
+    def pairs(self) -> Pairs:
+        return ((":conv", ZPlus()), ("*", Epsilon(epsilon=self.epsilon)))
+
+
+class EpsilonAlpha2Beta1(Preset):
+    """α2β1 in convolutions, ε in dense layers: shows counter-evidence, crisp and noisy.
+
+    Source: Kohlbrenner et al. 2020, sec. III (LRP-CMP with α = 2).
+    """
+
+    epsilon: float = param(0.01, "ε of the dense layers", low=0, slider=(1e-6, 10), log=True)
+
+    def pairs(self) -> Pairs:
+        return ((":conv", AlphaBeta(alpha=2.0)), ("*", Epsilon(epsilon=self.epsilon)))
+
+
+class Composite(Preset):
+    """A table of one's own: ``Composite({"conv1": ZBox(), ":conv": Gamma(), "*": Epsilon()})``.
+
+    Raises ``ValueError`` for an unknown word, an empty table, or a value that is no rule.
+    """
+
+    table: Mapping[str, Rule] | Pairs = param((), "where -> rule, first match wins")
+
+    def validate(self) -> None:
+        pairs = self.table.items() if isinstance(self.table, Mapping) else self.table
+        object.__setattr__(self, "table", tuple((where, rule) for where, rule in pairs))
+        for where, rule in self.pairs():
+            if not isinstance(where, str) or (where.startswith(":") and where not in _WORDS):
+                expected = f"a layer's name, a pattern, or one of {', '.join(_WORDS)}"
+                raise invalid("Composite", "where", expected, repr(where), "See nni.layers(model, x)")
+            if not callable(rule) or isinstance(rule, type):
+                raise invalid("Composite", f"the rule of {where!r}", "a rule such as nni.Epsilon()",
+                              repr(rule), "Call the class to make a rule")  # fmt: skip
+
+    def pairs(self) -> Pairs:
+        return self.table  # type: ignore[return-value]
+
+
+RULES: tuple[type[Rule], ...] = (Epsilon, Zero, Gamma, AlphaBeta, ZPlus, ZBox)
+PRESETS: tuple[type[Preset], ...] = (EpsilonGammaBox, EpsilonPlus, EpsilonAlpha2Beta1, Uniform)
+
+
+def as_composite(rules: Rule | Preset | Mapping[str, Rule]) -> Preset:
+    """A rule for all layers, a preset, or a table, as a composite."""
+    if isinstance(rules, Preset):
+        return rules
+    if isinstance(rules, Rule):
+        return Uniform(rule=rules)
+    if isinstance(rules, Mapping):
+        return Composite(table=rules)
+    expected = "a rule, a composite or a table {where: rule}"
+    raise invalid("LRP", "rules", expected, repr(rules), "For example nni.EpsilonGammaBox()")
+
+
+def assign(composite: Preset, tape: Tape, who: str = "LRP") -> dict[str, Rule]:
+    """The rule of every operation on the tape, by label.
+
+    Raises ``ValueError`` for a name that matches no operation, :class:`UnsupportedOperation` for an
+    operation that has no rule.
+    """
+    pairs = composite.pairs()
+    _check_names(pairs, tape, who)
+    first, last = _ends(tape)
+    chosen: dict[str, Rule] = {}
+    for op in tape.ops:
+        words = {f":{group(op)}"}
+        words |= {":first"} if op.label in first else set()
+        words |= {":last"} if op.label == last else set()
+        chosen[op.label] = _rule_of(op, words, pairs, who)
+    return chosen
+
+
+def layers(model: nn.Module, x: Tensor) -> dict[str, str]:
+    """The operations of a model on x that a rule can be given to: label -> kind, in their order.
+
+    Cost: one forward pass.
+    """
+    return {op.label: op.kind for op in canonical(record(model, x, "layers")).ops}
+
+
+def _rule_of(op: Op, words: set[str], pairs: Iterable[tuple[str, Rule]], who: str) -> Rule:
+    kind = family(op)
+    for where, rule in pairs:
+        named = where in words or where == op.label
+        pattern = kind == "affine" and fnmatchcase(op.label, where)
+        if (named and (kind == "affine" or where not in {":first", ":last", ":dense"})) or pattern:
+            return rule
+    if op.kind in _BY_CONSTANTS and kind == "linear" and len(op.inputs) == 1:
+        return OneToOne()
+    if kind in _WITHOUT_WEIGHTS:
+        return _WITHOUT_WEIGHTS[kind]
+    where = f"in {op.path!r}" if op.path else "in the model's forward"
+    raise UnsupportedOperation(
+        f"{who}: no rule for {op.kind} ({where}). "
+        f"{_advice(op)}, or name a rule for {op.label!r} in the composite."
+    )
+
+
+def _advice(op: Op) -> str:
+    if op.kind in {"softmax", "log_softmax"}:
+        return "Let the model return logits"
+    if op.kind in _GATES:
+        return "A product of two signals has no agreed rule: choose a gradient method"
+    return "Choose a gradient method"
+
+
+def _ends(tape: Tape) -> tuple[set[str], str]:
+    """The affine layers that see the input through no other one, and the last affine layer."""
+    behind: set[int] = set()
+    first: set[str] = set()
+    last = ""
+    for op in tape.ops:
+        if family(op) == "affine":
+            if not behind.intersection(op.inputs):
+                first.add(op.label)
+            behind.update(op.outputs)
+            last = op.label
+        elif behind.intersection(op.inputs):
+            behind.update(op.outputs)
+    return first, last
+
+
+def _check_names(pairs: Pairs, tape: Tape, who: str) -> None:
+    labels = [op.label for op in tape.ops]
+    for where, _ in pairs:
+        if where in _WORDS or any(fnmatchcase(label, where) for label in labels):
+            continue
+        known = ", ".join(op.label for op in tape.ops if family(op) == "affine")
+        raise invalid(who, "the layer of a rule", f"one of {known}", repr(where), "Correct its name")

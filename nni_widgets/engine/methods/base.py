@@ -1,0 +1,168 @@
+"""What a method is: a value called as ``method(model, x, target)``, able to answer step by step."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from nni_widgets.engine.checks import check_input, check_logits, check_model, run
+from nni_widgets.engine.propagation import Layer
+from nni_widgets.engine.targets import Selection, Target, resolve
+from nni_widgets.errors import invalid
+from nni_widgets.params import Declared
+
+AddsUpTo = Literal["score", "difference", ""]
+
+_model_lock = threading.RLock()
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """An attribution and what is needed to judge it.
+
+    ``values`` has the shape of x; ``score`` is f(x) and ``reference_score`` f(baseline), where
+    there is one, both ``(N,)``; ``layers`` tells what happened at each operation, from the output
+    down (propagation methods, if asked for); ``done`` of ``of`` says how complete it is; ``passes``
+    counts forward and backward passes of the model per sample so far.
+    """
+
+    values: Tensor
+    selection: Selection
+    logits: Tensor
+    passes: float
+    reference_score: Tensor | None = None
+    layers: tuple[Layer, ...] = ()
+    done: int = 1
+    of: int = 1
+
+    @property
+    def score(self) -> Tensor:
+        """f(x), the explained number of each sample."""
+        return self.selection(self.logits)
+
+
+class Method(Declared):
+    """Base of the attribution methods: a frozen set of hyperparameters that can be called.
+
+    A subclass declares its parameters, its class variables, and ``_steps``. ``adds_up_to`` is what
+    the attribution should sum to: the ``score``, its ``difference`` from the baseline's, or nothing.
+    ``channels`` says how a heatmap joins the channels.
+    """
+
+    title: ClassVar[str] = ""
+    adds_up_to: ClassVar[AddsUpTo] = ""
+    signed: ClassVar[bool] = True
+    channels: ClassVar[Literal["sum", "max"]] = "sum"
+
+    def __call__(self, model: nn.Module, x: Tensor, target: Target = None) -> Tensor:
+        """The attribution, shaped like x, in the model's dtype and on its device.
+
+        ``target``: see :mod:`nni_widgets.engine.targets`. Raises ``ValueError`` for a model or
+        input that cannot be explained, :class:`UnsupportedOperation` for an operation without rule.
+        """
+        *_, last = self.steps(model, x, target)
+        return last.values
+
+    def steps(
+        self, model: nn.Module, x: Tensor, target: Target = None, layers: bool = False
+    ) -> Iterator[Result]:
+        """Better and better results; the last one is complete. Stop iterating to stop the work.
+
+        The model is locked during a step and free between steps.
+        """
+        who = type(self).__name__
+        check_model(who, model)
+        check_input(who, model, x)
+        with torch.inference_mode(False):
+            ordinary = x.clone() if x.is_inference() else x.detach()
+        work = self._steps(model, ordinary, target, layers)
+        while True:
+            with _model_lock, torch.inference_mode(False):
+                result = next(work, None)
+            if result is None:
+                return
+            yield result
+
+    def _steps(
+        self, model: nn.Module, x: Tensor, target: Target, layers: bool
+    ) -> Iterator[Result]:
+        raise NotImplementedError
+
+
+class FunctionMethod(Method):
+    """A plain function ``function(model, x, target) -> attribution`` as a method.
+
+    Raises ``ValueError`` if what it returns is not a finite tensor shaped like x.
+    """
+
+    function: Callable[..., Any] = cast(Any, None)
+
+    def code(self, prefix: str) -> str:
+        """The function's name: a function is a method wherever one is asked for."""
+        return self.name
+
+    @property
+    def name(self) -> str:
+        """The function's own name."""
+        return getattr(self.function, "__name__", type(self.function).__name__)
+
+    def _steps(
+        self, model: nn.Module, x: Tensor, target: Target, layers: bool
+    ) -> Iterator[Result]:
+        logits = logits_of(self.name, model, x)
+        selection = resolve(target, logits, self.name)
+        values = self.function(model, x, getattr(selection, "index", selection))
+        if not isinstance(values, Tensor) or values.shape != x.shape:
+            shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+            expected = f"a tensor shaped like x, {tuple(x.shape)}"
+            raise invalid(self.name, "the attribution", expected, str(shape), "Return one per pixel")
+        if not bool(values.isfinite().all()):
+            raise invalid(self.name, "the attribution", "finite", "NaN or infinite numbers",
+                          "Look for a division by zero")  # fmt: skip
+        yield Result(values.detach(), selection, logits, passes=1)
+
+
+AnyMethod = Method | Callable[..., Any]
+
+
+def as_method(method: AnyMethod) -> Method:
+    """A method as it is; a function of the same signature wrapped as one."""
+    if isinstance(method, Method):
+        return method
+    if isinstance(method, type) or not callable(method):
+        expected = "a method such as nni.LRP(), or a function of (model, x, target)"
+        raise invalid("explain", "method", expected, repr(method), "Call the class to make a method")
+    return FunctionMethod(function=method)
+
+
+def logits_of(who: str, model: nn.Module, x: Tensor) -> Tensor:
+    """The checked logits of x, without a graph. Cost: one forward pass."""
+    with torch.no_grad():
+        logits = run(who, model, x.clone())
+    check_logits(who, logits)
+    return cast(Tensor, logits)
+
+
+def input_gradient(
+    who: str, model: nn.Module, x: Tensor, target: Target
+) -> tuple[Tensor, Tensor, Selection]:
+    """The gradient of the target's score at x, with the logits and the resolved target.
+
+    Nothing but the input is differentiated. Cost: one forward and one backward pass.
+    """
+    with torch.enable_grad():
+        leaf = x.detach().requires_grad_()
+        logits = run(who, model, leaf.clone())
+        check_logits(who, logits)
+        selection = resolve(target, logits, who)
+        score = selection(logits).sum()
+        if not score.requires_grad:
+            raise invalid(who, "the model's output", "computed from x by differentiable operations",
+                          "an output without a gradient", "Avoid .detach() and torch.no_grad()")  # fmt: skip
+        (gradient,) = torch.autograd.grad(score, leaf, materialize_grads=True)
+    return gradient, logits.detach(), selection

@@ -1,0 +1,67 @@
+"""Methods that read the gradient at the input itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from nni_widgets.engine.methods.base import AddsUpTo, Method, Result, input_gradient
+from nni_widgets.engine.targets import Target
+
+
+class Gradient(Method):
+    """The gradient of the score: which small change of a pixel would raise it, which lower it.
+
+    ``R_i = ∂f/∂x_i``. It tells how to change the decision, not what the decision is made of.
+
+    Shape: as x, signed. Unit: logit per unit of a pixel. Cost: 1 forward, 1 backward pass.
+    Source: Simonyan et al. 2014, sec. 3.
+    """
+
+    title: ClassVar[str] = "Gradient"
+
+    def _steps(
+        self, model: nn.Module, x: Tensor, target: Target, layers: bool
+    ) -> Iterator[Result]:
+        gradient, logits, selection = input_gradient(type(self).__name__, model, x, target)
+        yield Result(self._map(gradient, x), selection, logits, passes=2)
+
+    def _map(self, gradient: Tensor, x: Tensor) -> Tensor:
+        return gradient
+
+
+class Saliency(Gradient):
+    """Saliency: how strongly the score reacts to each pixel, whichever way.
+
+    ``R_i = |∂f/∂x_i|``; a heatmap takes the largest over the channels.
+
+    Shape: as x, non-negative. Unit: logit per unit of a pixel. Cost: 1 forward, 1 backward pass.
+    Source: Simonyan et al. 2014, sec. 3.1.
+    """
+
+    title: ClassVar[str] = "Saliency"
+    signed: ClassVar[bool] = False
+    channels: ClassVar[Literal["sum", "max"]] = "max"
+
+    def _map(self, gradient: Tensor, x: Tensor) -> Tensor:
+        return gradient.abs()
+
+
+class GradientTimesInput(Gradient):
+    """Gradient × input: the first-order Taylor term between x and the root point 0.
+
+    ``R_i = x_i ∂f/∂x_i``. It sums to f(x) exactly if the network is piecewise linear and has no
+    biases; what the biases contribute is missing otherwise.
+
+    Shape: as x, signed. Unit: logit. Cost: 1 forward, 1 backward pass.
+    Source: Shrikumar et al. 2016; as simple Taylor decomposition Montavon, Samek, Müller 2018,
+    sec. 4.2.
+    """
+
+    title: ClassVar[str] = "Gradient × input"
+    adds_up_to: ClassVar[AddsUpTo] = "score"
+
+    def _map(self, gradient: Tensor, x: Tensor) -> Tensor:
+        return gradient * x

@@ -1,0 +1,95 @@
+"""Methods that average another method over noisy copies of the input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from nni_widgets.engine.methods.base import AnyMethod, Method, Result, as_method, logits_of
+from nni_widgets.engine.methods.chunks import in_chunks
+from nni_widgets.engine.methods.gradients import Gradient
+from nni_widgets.engine.targets import Target, resolve
+from nni_widgets.params import param
+
+
+class SmoothGrad(Method):
+    """SmoothGrad: the mean attribution of noisy copies, of any method.
+
+    ``R = 1/n Σ R_of(x + ε_s)``, ε_s normal with σ = noise_level · (max x − min x). The target is
+    decided once, on the clean input; every sample of a batch gets the same noise.
+
+    Shape: as x. Unit: as ``of``. Cost: n_samples × the cost of ``of`` and 1 forward pass; memory
+    bounded by a chunk. Source: Smilkov et al. 2017, eq. 1 and sec. 3.2.
+    """
+
+    title: ClassVar[str] = "SmoothGrad"
+    of: AnyMethod = param(Gradient(), "the method that is averaged", options=lambda: _others())
+    noise_level: float = param(
+        0.15, "standard deviation of the noise, as a share of max − min", low=0, slider=(0, 0.5)
+    )
+    n_samples: int = param(32, "number of noisy copies", low=1, high=10_000, slider=(1, 128), log=True)
+    seed: int = param(0, "seed of the noise", low=0, high=2**31, slider=(0, 20))
+
+    def validate(self) -> None:
+        object.__setattr__(self, "of", as_method(self.of))
+
+    @property
+    def signed(self) -> bool:  # type: ignore[override]
+        """Whether ``of`` is."""
+        return as_method(self.of).signed
+
+    @property
+    def channels(self) -> Literal["sum", "max"]:  # type: ignore[override]
+        """As ``of`` joins them."""
+        return as_method(self.of).channels
+
+    def _steps(
+        self, model: nn.Module, x: Tensor, target: Target, layers: bool
+    ) -> Iterator[Result]:
+        method = as_method(self.of)
+        logits = logits_of(type(self).__name__, model, x)
+        selection = resolve(target, logits, type(self).__name__)
+        like_x = (-1, *[1] * (x.ndim - 1))
+        flat = x.flatten(1)
+        deviation = (self.noise_level * (flat.amax(1) - flat.amin(1))).reshape(like_x)
+        total, cost = torch.zeros_like(x), 0.0
+
+        def accumulate(rows: Tensor) -> None:
+            nonlocal cost
+            copy, sample = rows // len(x), rows % len(x)
+            noisy = x[sample] + deviation[sample] * self._noise(copy, x)
+            *_, last = method._steps(model, noisy, selection.rows(sample), False)
+            total.index_add_(0, sample, last.values.to(total.dtype))
+            cost += last.passes * len(rows) / len(x)
+
+        for done in in_chunks(torch.arange(self.n_samples * len(x)), accumulate):
+            if done >= len(x):
+                copies = (done + len(x) - 1 - torch.arange(len(x))) // len(x)
+                yield Result(
+                    total / copies.to(x).reshape(like_x),
+                    selection,
+                    logits,
+                    passes=1 + cost,
+                    done=done // len(x),
+                    of=self.n_samples,
+                )
+
+    def _noise(self, copies: Tensor, x: Tensor) -> Tensor:
+        made = {
+            int(copy): torch.randn(
+                x.shape[1:],
+                generator=torch.Generator().manual_seed(self.seed * 1_000_003 + int(copy)),
+                dtype=torch.float64 if x.dtype == torch.float64 else torch.float32,
+            )
+            for copy in copies.unique()
+        }
+        return torch.stack([made[int(copy)] for copy in copies]).to(x)
+
+
+def _others() -> tuple[type[Method], ...]:
+    from nni_widgets.engine.methods import METHODS
+
+    return tuple(method for method in METHODS if method is not SmoothGrad)

@@ -1,0 +1,193 @@
+"""What kind of step each recorded operation is, seen from a propagation rule.
+
+A torch call falls into one family, and a rule is chosen by family: ``affine`` layers have weights,
+``linear`` steps are sums of their inputs times constants, ``move`` steps only carry values to other
+places, ``maximum`` steps pass one of many values on, ``activation`` steps act on each number alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from nni_widgets.engine.tape import Op
+from nni_widgets.errors import UnsupportedOperation
+
+Family = Literal["affine", "linear", "move", "maximum", "activation", "other"]
+
+_NAMES: dict[Family, str] = {
+    "affine": """conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d linear""",
+    "linear": """add sub rsub mul div true_divide truediv neg mean sum batch_norm avg_pool1d
+        avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d
+        interpolate upsample matmul mm addmm""",
+    "move": """flatten view reshape permute transpose T mT H t unflatten squeeze unsqueeze
+        contiguous clone cat concat concatenate stack hstack vstack chunk split tensor_split unbind
+        getitem narrow select index_select pad dropout dropout1d dropout2d dropout3d
+        alpha_dropout feature_dropout feature_alpha_dropout to float double expand expand_as
+        repeat movedim swapaxes moveaxis flip roll pixel_shuffle pixel_unshuffle channel_shuffle
+        where masked_fill identity view_as reshape_as type type_as""",
+    "maximum": """max_pool1d max_pool2d max_pool3d max_pool1d_with_indices
+        max_pool2d_with_indices max_pool3d_with_indices adaptive_max_pool1d adaptive_max_pool2d
+        adaptive_max_pool3d adaptive_max_pool1d_with_indices adaptive_max_pool2d_with_indices
+        adaptive_max_pool3d_with_indices amax max maximum""",
+    "activation": """relu relu6 leaky_relu prelu rrelu elu selu celu gelu silu mish hardswish
+        hardtanh hardsigmoid softplus sigmoid tanh clamp clamp_min clip threshold softsign
+        logsigmoid tanhshrink softshrink hardshrink""",
+}
+_FAMILY: dict[str, Family] = {
+    name: family for family, names in _NAMES.items() for name in names.split()
+}
+_PRODUCTS = {"mul", "div", "true_divide", "truediv", "matmul", "mm", "addmm"}
+_DIVISIONS = {"div", "true_divide", "truediv"}
+_DENSE = {"linear", "matmul", "mm", "addmm"}
+_GROUPS = {
+    "conv": ("conv",),
+    "dense": ("linear", "matmul", "mm", "addmm"),
+    "pool": ("avg_pool", "adaptive_avg_pool", "mean"),
+    "maxpool": ("max", "adaptive_max", "amax"),
+    "sum": ("add", "sub", "rsub"),
+    "norm": ("batch_norm",),
+    "relu": ("relu", "clamp", "threshold"),
+}
+
+
+def family(op: Op) -> Family:
+    """The family of an operation; ``other`` where a rule must be named by the user."""
+    factors = sum(argument is value for argument in op.args for value in op.values)
+    if op.kind in _PRODUCTS and factors > 1:
+        return "other"
+    if op.kind in _DIVISIONS and op.args[0] is not op.values[0]:
+        return "other"
+    if op.kind in _DENSE and _dense_operands(op) is not None:
+        return "affine"
+    if op.kind in {"interpolate", "upsample"} and _copies(op):
+        return "move"
+    return _FAMILY.get(op.kind, "other")
+
+
+def _copies(op: Op) -> bool:
+    """Whether an upsampling repeats values instead of mixing them."""
+    mode = op.args[3] if len(op.args) > 3 else op.kwargs.get("mode", "nearest")
+    return str(mode).startswith("nearest")
+
+
+def group(op: Op) -> str:
+    """The word that a composite's ``:word`` selects the operation by, or an empty string."""
+    for word, starts in _GROUPS.items():
+        if op.kind.startswith(starts):
+            return word
+    return ""
+
+
+@dataclass(frozen=True)
+class Affine:
+    """An affine layer ``z = W a + b`` with the means to use other weights in its place."""
+
+    a: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    z: Tensor
+    call: Callable[[Tensor, Tensor, Tensor | None], Tensor]
+    back: Callable[[Tensor, Tensor], Tensor]
+    channel_dim: int
+
+    def forward(self, weight: Tensor, bias: Tensor | None = None, a: Tensor | None = None) -> Tensor:
+        """The layer with other weights, on its own input or on ``a``."""
+        return self.call(self.a if a is None else a, weight, bias)
+
+    def transpose(self, weight: Tensor, signal: Tensor) -> Tensor:
+        """``Wᵀ signal``: a signal at the output, carried to the input."""
+        return self.back(weight, signal)
+
+    def along_output(self, bias: Tensor) -> Tensor:
+        """A bias, shaped to broadcast over the output."""
+        return bias.reshape(-1, *[1] * (self.z.ndim - 2)) if self.channel_dim == 1 else bias
+
+
+def affine(op: Op) -> Affine:
+    """The affine view of a convolution, a transposed convolution or a dense layer."""
+    if family(op) != "affine":
+        raise UnsupportedOperation(
+            f"LRP: no rule with weights for {op.kind} (in {op.label!r}). "
+            "Name a convolution or a dense layer, or use Epsilon or Pass there."
+        )
+    a, weight, bias = _dense_operands(op) or _convolution_operands(op)
+    z = op.results[0]
+    if op.kind in _DENSE:
+        return Affine(a, weight, bias, z, functional.linear, _dense_back, -1)
+    return Affine(a, weight, bias, z, *_convolution(op, a, weight), 1)
+
+
+def operand_bias(op: Op) -> Tensor | None:
+    """The bias of an affine layer."""
+    return (_dense_operands(op) or _convolution_operands(op))[2]
+
+
+def _dense_operands(op: Op) -> tuple[Tensor, Tensor, Tensor | None] | None:
+    """Input, weight ``(out, in)`` and bias of a dense layer, in whichever way it was written."""
+    args = op.args
+    if op.kind == "linear":
+        return _convolution_operands(op)
+    if op.kind in {"matmul", "mm"} and args[0] is op.values[0] and args[1].ndim == 2:
+        return args[0], args[1].T, None
+    if op.kind == "addmm" and args[1] is op.values[0] and not op.kwargs:
+        return args[1], args[2].T, args[0]
+    return None
+
+
+def _convolution_operands(op: Op) -> tuple[Tensor, Tensor, Tensor | None]:
+    values = dict(zip(("input", "weight", "bias"), op.args, strict=False)) | op.kwargs
+    return values["input"], values["weight"], values.get("bias")
+
+
+Call = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+Back = Callable[[Tensor, Tensor], Tensor]
+
+
+def _dense_back(weight: Tensor, signal: Tensor) -> Tensor:
+    return signal @ weight
+
+
+def _convolution(op: Op, a: Tensor, weight: Tensor) -> tuple[Call, Back]:
+    transposed = op.kind.startswith("conv_transpose")
+    names = ("stride", "padding", "output_padding", "groups", "dilation")
+    if not transposed:
+        names = ("stride", "padding", "dilation", "groups")
+    given: dict[str, Any] = dict(zip(names, op.args[3:], strict=False))
+    given |= {name: op.kwargs[name] for name in names if name in op.kwargs}
+
+    def call(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
+        return op.func(x, w, b, **given)  # type: ignore[no-any-return]
+
+    if given.get("padding") == "same":
+        return call, _by_autograd(call, a)
+
+    def each(name: str, default: int) -> list[int]:
+        value = given.get(name, default)
+        value = default if value == "valid" else value
+        return [value] * (weight.ndim - 2) if isinstance(value, int) else list(value)
+
+    geometry = (each("stride", 1), each("padding", 0), each("dilation", 1), transposed)
+    rest = (each("output_padding", 0), given.get("groups", 1), [True, False, False])
+
+    def back(w: Tensor, signal: Tensor) -> Tensor:
+        backward = torch.ops.aten.convolution_backward
+        return backward(signal, a, w, None, *geometry, *rest)[0]  # type: ignore[no-any-return]
+
+    return call, back
+
+
+def _by_autograd(call: Call, a: Tensor) -> Back:
+    """The transpose of a convolution with ``padding="same"``, whose padding may be lopsided."""
+
+    def back(weight: Tensor, signal: Tensor) -> Tensor:
+        with torch.enable_grad():
+            leaf = torch.zeros_like(a).requires_grad_()
+            return torch.autograd.grad(call(leaf, weight, None), leaf, signal)[0]
+
+    return back

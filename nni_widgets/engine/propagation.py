@@ -1,0 +1,93 @@
+"""Walk a tape backwards with rules: from a signal at the output to one at every operation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nni_widgets.engine.rules import Rule, Share
+from nni_widgets.engine.tape import Op, Tape
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """What happened at one operation: the relevance at its output, and where some of it was lost.
+
+    ``arrived`` is the sum at its output and ``lost`` what did not reach its inputs, by cause, both
+    per sample; ``in_flight`` is the sum over a cut through the whole network just below it.
+    """
+
+    label: str
+    kind: str
+    rule: Rule
+    relevance: Tensor
+    arrived: Tensor
+    lost: dict[str, Tensor]
+    in_flight: Tensor
+
+
+Observer = Callable[[Op, Rule, tuple[Tensor, ...], Share], None]
+
+
+def propagate(
+    tape: Tape, start: Tensor, rules: dict[str, Rule], observe: Observer | None = None
+) -> Tensor:
+    """Carry ``start``, a signal at the output, down to the input.
+
+    Shape: ``start`` as the logits ``(N, K)``; the result as the input. The tape is used up: each
+    operation is freed once it is walked. Cost: about one backward pass.
+    """
+    at: dict[int, Tensor] = {tape.output: start}
+    with torch.no_grad():
+        while tape.ops:
+            op = tape.ops.pop()
+            signals = tuple(
+                at.pop(number) if number in at else torch.zeros_like(result)
+                for number, result in zip(op.outputs, op.results, strict=True)
+            )
+            share = _step(op, rules[op.label], signals)
+            if observe is not None:
+                observe(op, rules[op.label], signals, share)
+            for number, signal in zip(op.inputs, share.inputs, strict=True):
+                at[number] = at[number] + signal if number in at else signal
+    return at.get(0, torch.zeros_like(tape.x))
+
+
+def _step(op: Op, rule: Rule, signals: tuple[Tensor, ...]) -> Share:
+    if len(signals) > 1:
+        return Share(op.vjp(*signals))
+    return rule(op, signals[0])
+
+
+class Ledger:
+    """Keeps a :class:`Layer` per operation while relevance is propagated."""
+
+    def __init__(self, start: Tensor) -> None:
+        self.layers: list[Layer] = []
+        self._in_flight = _sum((start,))
+
+    def __call__(self, op: Op, rule: Rule, signals: tuple[Tensor, ...], share: Share) -> None:
+        arrived = _sum(signals)
+        missing = arrived - _sum(share.inputs)
+        bias = share.bias() if share.bias is not None else torch.zeros_like(missing)
+        lost = {"bias": bias}
+        lost[rule.loss] = lost.get(rule.loss, 0) + missing - bias
+        self._in_flight = self._in_flight - missing
+        self.layers.append(
+            Layer(
+                label=op.label,
+                kind=op.kind,
+                rule=rule,
+                relevance=signals[0],
+                arrived=arrived,
+                lost=lost,
+                in_flight=self._in_flight,
+            )
+        )
+
+
+def _sum(signals: tuple[Tensor, ...]) -> Tensor:
+    return torch.stack([signal.flatten(1).sum(1) for signal in signals]).sum(0)

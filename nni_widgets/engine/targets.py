@@ -1,0 +1,131 @@
+"""Targets: which number of the model's output is to be explained.
+
+A target is a class index, one index per sample, a :class:`Difference` of two classes, or any
+function from logits ``(N, K)`` to one score per sample ``(N,)``. ``None`` is each sample's predicted
+class, decided once from the logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from nni_widgets.errors import invalid
+
+Target = int | Sequence[int] | Tensor | Callable[[Tensor], Tensor] | None
+
+
+class Selection(Protocol):
+    """A resolved target: logits ``(M, K)`` of the rows in turn -> scores ``(M,)``."""
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """The score of each row."""
+
+    def rows(self, index: Tensor) -> Selection:
+        """The selection for a batch made of these samples, repeated or chosen."""
+
+    def gradient(self, logits: Tensor) -> Tensor:
+        """The derivative of each row's score with respect to its logits."""
+
+
+@dataclass(frozen=True)
+class Classes:
+    """One class per sample."""
+
+    index: Tensor
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        return logits.gather(1, self.index[:, None])[:, 0]
+
+    def rows(self, index: Tensor) -> Classes:
+        return Classes(self.index[index.to(self.index.device)])
+
+    def gradient(self, logits: Tensor) -> Tensor:
+        return torch.zeros_like(logits).scatter_(1, self.index[:, None], 1.0)
+
+
+@dataclass(frozen=True)
+class Score:
+    """Any function on logits that treats each row alone."""
+
+    function: Callable[[Tensor], Tensor]
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        return self.function(logits)
+
+    def rows(self, index: Tensor) -> Score:
+        return self
+
+    def gradient(self, logits: Tensor) -> Tensor:
+        return _differentiate(self, logits)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What speaks for class ``first`` and against class ``second``: ``f_first − f_second``."""
+
+    first: int
+    second: int
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        for given in (self.first, self.second):
+            _check_classes(torch.as_tensor([given]), logits, "Difference")
+        return logits[:, self.first] - logits[:, self.second]
+
+    def rows(self, index: Tensor) -> Difference:
+        return self
+
+    def gradient(self, logits: Tensor) -> Tensor:
+        return _differentiate(self, logits)
+
+
+def _differentiate(score: Callable[[Tensor], Tensor], logits: Tensor) -> Tensor:
+    with torch.enable_grad():
+        leaf = logits.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(score(leaf).sum(), leaf, materialize_grads=True)
+    return gradient
+
+
+def resolve(target: Target, logits: Tensor, who: str) -> Selection:
+    """The target as a :class:`Selection` for these logits ``(N, K)``.
+
+    Raises ``ValueError`` when a class is out of range, the number of targets is not N, or a
+    function does not return one finite score per sample.
+    """
+    if target is None:
+        return Classes(logits.argmax(1))
+    if isinstance(target, (Classes, Difference)):
+        return target
+    if callable(target):
+        return _checked(Score(target), logits, who)
+    index = torch.as_tensor(target, device=logits.device)
+    if index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
+        expected = "a class index, one per sample, or a function on the logits"
+        raise invalid(who, "target", expected, repr(target), "Use whole numbers")
+    index = index.long().expand(len(logits)) if index.ndim == 0 else index.long()
+    if index.shape != (len(logits),):
+        expected = f"one class or {len(logits)} classes, one per sample"
+        raise invalid(who, "target", expected, f"shape {tuple(index.shape)}", "Give one per sample")
+    _check_classes(index, logits, who)
+    return Classes(index)
+
+
+def _check_classes(index: Tensor, logits: Tensor, who: str) -> None:
+    classes = logits.shape[1]
+    wrong = index[(index < 0) | (index >= classes)]
+    if len(wrong):
+        expected = f"a class from 0 to {classes - 1}"
+        raise invalid(who, "target", expected, str(int(wrong[0])), "Choose one of the classes")
+
+
+def _checked(score: Score, logits: Tensor, who: str) -> Score:
+    made = score(logits)
+    if not isinstance(made, Tensor) or made.shape != (len(logits),):
+        given = f"shape {tuple(made.shape)}" if isinstance(made, Tensor) else type(made).__name__
+        expected = f"a function that returns one score per sample, shape ({len(logits)},)"
+        raise invalid(who, "target", expected, given, "Index the logits, as in lambda f: f[:, 3]")
+    return score

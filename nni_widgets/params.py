@@ -1,0 +1,224 @@
+"""One declaration per parameter.
+
+A hyperparameter is declared once, as a dataclass field made by :func:`param`. Its validation, its
+line in the docstring, its control in a widget, its cases in the tests, its part of a cache key and
+its place in copied code are all derived from that declaration.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, dataclass_transform
+
+from nni_widgets.errors import invalid
+
+Kind = Literal["bool", "int", "float", "choice", "part", "value"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Param:
+    """What a declaration says: legal range (``low``, ``high``), usual range (``slider``), words.
+
+    A ``part`` is a value that has parameters of its own; ``options()`` are the classes to choose
+    from.
+    """
+
+    name: str
+    default: Any
+    doc: str
+    kind: Kind
+    low: float | None = None
+    high: float | None = None
+    slider: tuple[float, float] | None = None
+    log: bool = False
+    choices: tuple[Any, ...] = ()
+    options: Callable[[], tuple[type, ...]] | None = None
+    per_channel: bool = False
+    array: bool = False
+
+    def check(self, owner: str, value: Any) -> Any:
+        """Return the value in its declared type; raise ``ValueError`` when it is not legal."""
+        if self.kind in {"value", "part"}:
+            return value
+        if self.kind == "choice":
+            if value not in self.choices:
+                raise self._error(owner, value)
+            return value
+        if self.kind == "bool":
+            if not isinstance(value, bool):
+                raise self._error(owner, value)
+            return value
+        if self.array and hasattr(value, "shape"):
+            return value
+        if self.per_channel and isinstance(value, (tuple, list)):
+            return tuple(self._check_number(owner, item) for item in value)
+        return self._check_number(owner, value)
+
+    def _check_number(self, owner: str, value: Any) -> int | float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise self._error(owner, value)
+        if self.kind == "int" and value != int(value if math.isfinite(value) else 0):
+            raise self._error(owner, value)
+        below = self.low is not None and value < self.low
+        above = self.high is not None and value > self.high
+        if below or above or not math.isfinite(value):
+            raise self._error(owner, value)
+        return int(value) if self.kind == "int" else float(value)
+
+    @property
+    def legal(self) -> str:
+        """The legal values in words, for docstrings, tooltips and errors."""
+        if self.kind == "bool":
+            return "True or False"
+        if self.kind == "choice":
+            return "one of " + ", ".join(map(repr, self.choices))
+        if self.kind in {"value", "part"}:
+            return ""
+        noun = "a whole number" if self.kind == "int" else "a number"
+        if self.low is not None and self.high is not None:
+            return f"{noun} from {self.low:g} to {self.high:g}"
+        if self.low is not None:
+            return f"{noun} of at least {self.low:g}"
+        if self.high is not None:
+            return f"{noun} of at most {self.high:g}"
+        return noun
+
+    def _error(self, owner: str, value: Any) -> ValueError:
+        return invalid(owner, self.name, self.legal, repr(value), f"Try {self.default!r}")
+
+
+def param(
+    default: Any,
+    doc: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    slider: tuple[float, float] | None = None,
+    log: bool = False,
+    choices: Sequence[Any] = (),
+    options: Callable[[], tuple[type, ...]] | None = None,
+    per_channel: bool = False,
+    array: bool = False,
+) -> Any:
+    """Declare a parameter of a :class:`Declared` class.
+
+    The kind follows from ``choices``, ``options`` and the default's type: bool, int, float, a
+    choice, a part, or (any other type) a value without a control. ``slider`` is the usual range,
+    inside the legal one; ``log`` asks for a logarithmic slider; ``per_channel`` also allows a tuple,
+    one number per channel, ``array`` a tensor.
+    """
+    metadata = {
+        "doc": doc,
+        "low": low,
+        "high": high,
+        "slider": slider,
+        "log": log,
+        "choices": tuple(choices),
+        "options": options,
+        "per_channel": per_channel,
+        "array": array,
+    }
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def _kind(default: Any, choices: tuple[Any, ...], options: object) -> Kind:
+    if options is not None:
+        return "part"
+    if choices:
+        return "choice"
+    for kind, type_ in (("bool", bool), ("int", int), ("float", float)):
+        if isinstance(default, type_):
+            return kind  # type: ignore[return-value]
+    return "value"
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(param,))
+class Declared:
+    """Base of every value made of declared parameters: frozen, compared by content, validated.
+
+    A subclass is turned into a frozen dataclass, and its docstring gets a parameter section.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        dataclasses.dataclass(frozen=True, repr=False)(cls)
+        cls.__doc__ = _with_parameters(cls)
+
+    def __post_init__(self) -> None:
+        for declaration in params(type(self)):
+            value = declaration.check(type(self).__name__, getattr(self, declaration.name))
+            object.__setattr__(self, declaration.name, value)
+        self.validate()
+
+    def validate(self) -> None:
+        """Check what one declaration alone cannot say; the default accepts everything."""
+
+    def replace(self, **changes: Any) -> Any:
+        """A copy with some parameters changed."""
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+    def __repr__(self) -> str:
+        return self.code(prefix="")
+
+    def code(self, prefix: str) -> str:
+        """The Python expression that makes this value; parameters at their default are left out."""
+        given = (
+            f"{declaration.name}={as_code(getattr(self, declaration.name), prefix)}"
+            for declaration in params(self)
+            if not _same(getattr(self, declaration.name), declaration.default)
+        )
+        return f"{prefix}{type(self).__name__}({', '.join(given)})"
+
+
+def params(of: type | object) -> tuple[Param, ...]:
+    """The declarations of a class (or of an object's class), in their order."""
+    if not dataclasses.is_dataclass(of):
+        return ()
+    return tuple(
+        Param(
+            name=field.name,
+            default=field.default,
+            kind=_kind(field.default, field.metadata["choices"], field.metadata["options"]),
+            **field.metadata,
+        )
+        for field in dataclasses.fields(of)
+        if "doc" in field.metadata
+    )
+
+
+def as_code(value: Any, prefix: str = "nni.") -> str:
+    """The Python expression that makes ``value`` again, the package's names behind ``prefix``."""
+    if isinstance(value, Declared):
+        return value.code(prefix)
+    if isinstance(value, Mapping):
+        pairs = (f"{as_code(k, prefix)}: {as_code(v, prefix)}" for k, v in value.items())
+        return "{" + ", ".join(pairs) + "}"
+    if isinstance(value, tuple):
+        items = [as_code(item, prefix) for item in value]
+        return "(" + ", ".join(items) + ("," if len(items) == 1 else "") + ")"
+    if isinstance(value, list):
+        return "[" + ", ".join(as_code(item, prefix) for item in value) + "]"
+    if hasattr(value, "shape"):
+        return "baseline"
+    if callable(value):
+        return str(getattr(value, "__name__", repr(value)))
+    return repr(value)
+
+
+def _same(a: Any, b: Any) -> bool:
+    return a is b or (type(a) is type(b) and isinstance(a == b, bool) and a == b)
+
+
+def _with_parameters(cls: type) -> str:
+    text = textwrap.dedent(cls.__dict__.get("__doc__") or "").strip()
+    if "Parameters" in text or text.startswith(cls.__name__ + "("):
+        text = ""
+    lines = [f"    {p.name} (default {p.default!r}): {_words(p)}." for p in params(cls)]
+    return text + ("\n\nParameters\n" + "\n".join(lines) if lines else "")
+
+
+def _words(declaration: Param) -> str:
+    return "; ".join(filter(None, (declaration.doc, declaration.legal)))

@@ -1,0 +1,63 @@
+"""From a model, an input and a method to an explanation, at once or better and better."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from numbers import Real
+from typing import Any, TypeGuard
+
+from torch import Tensor, nn
+
+from nni_widgets.engine.methods import LRP
+from nni_widgets.engine.methods.base import AnyMethod, as_method
+from nni_widgets.engine.targets import Target
+from nni_widgets.pictures.explanation import Explanation
+from nni_widgets.pictures.render import Level
+
+__all__ = ["Explanation", "explain", "explanations"]
+
+
+def explain(
+    model: nn.Module, x: Tensor, method: AnyMethod | None = None, target: Target = None
+) -> Explanation:
+    """The explanation of the model's answers to x, by a method (default: LRP).
+
+    ``method`` may be a plain function of ``(model, x, target)``; ``target`` is the predicted class
+    unless given. If the model has the attributes ``classes`` (names), ``low`` and ``high`` (pixels
+    that are black and white), they are used to show it. Raises as the method does.
+    """
+    *_, last = explanations(model, x, method, target)
+    return last
+
+
+def explanations(
+    model: nn.Module, x: Tensor, method: AnyMethod | None = None, target: Target = None
+) -> Iterator[Explanation]:
+    """Better and better explanations, one per result of the method; the last is complete."""
+    chosen = LRP() if method is None else as_method(method)
+    kept: Tensor | None = None
+    for result in chosen.steps(model, x, target, layers=True):
+        if kept is None:
+            kept = x.detach().clone()
+            low, high = _range(model, kept)
+        classes = _classes(model, result.logits.shape[1])
+        yield Explanation(kept, chosen, result, classes, low, high)
+
+
+def _classes(model: nn.Module, count: int) -> tuple[str, ...]:
+    names: Any = getattr(model, "classes", None)
+    if isinstance(names, Sequence) and not isinstance(names, str) and len(names) == count:
+        return tuple(map(str, names))
+    return tuple(map(str, range(count)))
+
+
+def _range(model: nn.Module, x: Tensor) -> tuple[Level, Level]:
+    low, high = getattr(model, "low", None), getattr(model, "high", None)
+    if _is_level(low) and _is_level(high):
+        return low, high
+    return float(x.min()), float(x.max())
+
+
+def _is_level(value: Any) -> TypeGuard[Level]:
+    numbers = value if isinstance(value, (tuple, list)) else (value,)
+    return bool(numbers) and all(isinstance(number, Real) for number in numbers)

@@ -1,0 +1,87 @@
+// Accessible names for the widgets around this one, by CSS class.
+
+const FIELDS = "input, select, textarea, button";
+const ours = new WeakSet();
+
+function nameField(field, name) {
+  const named =
+    field.labels?.length || field.textContent.trim() || field.hasAttribute("aria-labelledby");
+  if (!ours.has(field) && (named || field.ariaLabel || field.title)) return;
+  ours.add(field);
+  set(field, "aria-label", name);
+}
+
+function nameHandles(host, name) {
+  const handles = host.querySelectorAll(".noUi-handle");
+  const ends = handles.length === 2 ? [", from", ", to"] : [""];
+  handles.forEach((handle, i) => set(handle, "aria-label", name + ends[i]));
+}
+
+function set(element, attribute, value) {
+  if (element.getAttribute(attribute) !== value) element.setAttribute(attribute, value);
+}
+
+function setAs(role, name) {
+  return (element) => {
+    set(element, "role", role);
+    set(element, "aria-label", name);
+  };
+}
+
+/** The element itself, where it fits, and what fits inside it. */
+function within(host, selector) {
+  return [host, ...host.querySelectorAll(selector)].filter((element) => element.matches(selector));
+}
+
+function apply(root, names) {
+  for (const [className, name] of Object.entries(names))
+    for (const host of root.querySelectorAll(`.${CSS.escape(className)}`)) {
+      within(host, "img").forEach((picture) => set(picture, "alt", name));
+      within(host, "canvas").forEach(setAs("img", name));
+      within(host, ".widget-readout[contenteditable]").forEach(setAs("textbox", name));
+      within(host, FIELDS).forEach((field) => nameField(field, name));
+      nameHandles(host, name);
+    }
+}
+
+/** The notebook's output, or the outermost widget where there is no notebook around. */
+function outputOf(el) {
+  const output = el.closest(".jp-OutputArea-output");
+  if (output) return output;
+  let outermost = el;
+  while (outermost.parentElement?.closest(".jupyter-widgets"))
+    outermost = outermost.parentElement.closest(".jupyter-widgets");
+  return outermost;
+}
+
+function render({ model, el }) {
+  el.style.display = "none";
+  let frame;
+  let root;
+  const observer = new MutationObserver(later);
+
+  function now() {
+    frame = undefined;
+    if (!el.isConnected) return later();
+    if (root !== outputOf(el)) {
+      root = outputOf(el);
+      observer.disconnect();
+      observer.observe(root, { childList: true, subtree: true, attributeFilter: ["class"] });
+    }
+    apply(root, model.get("names"));
+  }
+
+  function later() {
+    frame ??= requestAnimationFrame(now);
+  }
+
+  model.on("change:names", later);
+  later();
+  return () => {
+    model.off("change:names", later);
+    observer.disconnect();
+    cancelAnimationFrame(frame);
+  };
+}
+
+export default { render };

@@ -1,0 +1,110 @@
+"""The table of an LRP explorer: per layer its rule, the rule's number, and what it conserved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ipywidgets as widgets
+
+from nni_widgets.engine.composites import RULES, Composite
+from nni_widgets.engine.propagation import Layer
+from nni_widgets.engine.rules import Rule
+from nni_widgets.widgets.controls import OnError, ParameterPanel, close_all, title
+
+_WITH_WEIGHTS = ("conv", "linear", "matmul", "mm", "addmm")
+
+
+class RuleTable:
+    """One row per layer with weights, from the output down.
+
+    ``on_change(composite)`` is called with the whole table when a rule or its number is changed.
+    """
+
+    def __init__(self, on_change: Callable[[Composite], None], on_error: OnError) -> None:
+        self.box = widgets.VBox()
+        self.box.add_class("nn-rules")
+        self._on_change, self._on_error = on_change, on_error
+        self._rows: dict[str, _Row] = {}
+
+    def show(self, layers: Sequence[Layer], sample: int = 0) -> None:
+        """Show the rules and sums of an explanation."""
+        weighted = [layer for layer in layers if layer.kind.startswith(_WITH_WEIGHTS)]
+        if [layer.label for layer in weighted] != list(self._rows):
+            self._rows = {layer.label: self._row(layer) for layer in weighted}
+            replaced, self.box.children = (
+                self.box.children,
+                tuple(row.widget for row in self._rows.values()),
+            )
+            for widget in replaced:
+                close_all(widget)
+        largest = max((abs(float(layer.arrived[sample])) for layer in weighted), default=0.0)
+        for layer in weighted:
+            self._rows[layer.label].show(layer, sample, largest or 1.0)
+
+    def _row(self, layer: Layer) -> _Row:
+        return _Row(layer, self._changed, self._on_error)
+
+    def _changed(self) -> None:
+        self._on_change(Composite(table={label: row.rule for label, row in self._rows.items()}))
+
+
+class _Row:
+    def __init__(self, layer: Layer, changed: Callable[[], None], on_error: OnError) -> None:
+        self.rule: Rule = layer.rule
+        self._changed, self._quiet = changed, False
+        name = layer.label
+        self._picker = widgets.Dropdown(
+            description=name,
+            options=[(title(kind), kind) for kind in dict.fromkeys((*RULES, type(layer.rule)))],
+            value=type(layer.rule),
+            layout={"width": "200px"},
+            style={"description_width": "84px"},
+        )
+        self._picker.add_class("nn-rule").add_class(f"nn-rule-{name.replace('.', '-')}")
+        self._panel = ParameterPanel(self.rule, self._number_changed, on_error)
+        self._bar = widgets.HTML()
+        self._bar.add_class("nn-conservation")
+        self.widget = widgets.HBox([self._picker, self._panel.box, self._bar])
+        self._picker.observe(self._picked, "value")
+
+    def show(self, layer: Layer, sample: int, largest: float) -> None:
+        self._quiet = True
+        try:
+            if layer.rule != self.rule:
+                self.rule = layer.rule
+                if type(layer.rule) not in [kind for _, kind in self._picker.options]:
+                    self._picker.options = (
+                        *self._picker.options,
+                        (title(type(layer.rule)), type(layer.rule)),
+                    )
+                self._picker.value = type(layer.rule)
+                self._panel.show(layer.rule)
+        finally:
+            self._quiet = False
+        self._bar.value = _bar(layer, sample, largest)
+
+    def _picked(self, change: dict[str, Any]) -> None:
+        if not self._quiet:
+            self.rule = change["new"]()
+            self._panel.show(self.rule)
+            self._changed()
+
+    def _number_changed(self, rule: Rule) -> None:
+        self.rule = rule
+        self._changed()
+
+
+def _bar(layer: Layer, sample: int, largest: float) -> str:
+    """What arrived at a layer, as a bar: the part that went on, then the part that was lost."""
+    arrived = float(layer.arrived[sample])
+    lost = {cause: float(amount[sample]) for cause, amount in layer.lost.items()}
+    gone = sum(lost.values())
+    on, off = (min(100.0, 100 * abs(part) / largest) for part in (arrived - gone, gone))
+    noted = [f"{cause} {amount:+.2f}" for cause, amount in lost.items() if abs(amount) >= 0.005]
+    words = f"{arrived:+.2f}, " + (f"lost: {', '.join(noted)}" if noted else "all handed on")
+    return (
+        f'<div class="nn-bar" role="img" aria-label="{layer.label}: arrived {words}">'
+        f'<i style="width:{on:.1f}%"></i><b style="width:{off:.1f}%"></b></div>'
+        f"<small>{words}</small>"
+    )

@@ -1,0 +1,144 @@
+"""The trained models of the zoo: their names, their model cards, and the loading of weights."""
+
+import dataclasses
+import hashlib
+import json
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load as read_weights
+from torch import nn
+
+from nni_widgets.zoo.designs import DESIGNS, Design, Recipe
+
+WEIGHTS = Path(__file__).with_name("weights")
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a trained model is and how good it is; read from the file beside its weights."""
+
+    name: str
+    architecture: str
+    n_parameters: int
+    input_shape: tuple[int, ...]
+    low: float
+    high: float
+    classes: tuple[str, ...]
+    data: str
+    recipe: Recipe
+    optimizer: str
+    minutes: float
+    torch_version: str
+    test_data: str
+    test_accuracy: float
+    licence: str
+    sha256: str
+
+    @property
+    def seed(self) -> int:
+        """The seed of initial weights, order and distortions."""
+        return self.recipe.seed
+
+    def rows(self) -> dict[str, str]:
+        """The card as the lines of a table."""
+        numbers = dataclasses.asdict(self.recipe).items()
+        recipe = ", ".join(f"{key.replace('_', ' ')} {value:g}" for key, value in numbers)
+        return {
+            "architecture": f"{self.architecture}; {self.n_parameters:,} parameters",
+            "input": f"(N, {', '.join(map(str, self.input_shape))}), "
+            f"pixels from {self.low:g} to {self.high:g}",
+            "output": f"{len(self.classes)} logits: {', '.join(self.classes)}",
+            "trained on": self.data,
+            "recipe": f"{self.optimizer}; {recipe}",
+            "training": f"{self.minutes:.1f} minutes, torch {self.torch_version}",
+            "test accuracy": f"{self.test_accuracy:.2%} on {self.test_data}",
+            "licence": self.licence,
+        }
+
+    def __str__(self) -> str:
+        rows = self.rows()
+        indent = max(map(len, rows)) + 4
+        lines = [
+            textwrap.fill(
+                text, 88, initial_indent=f"  {key}".ljust(indent), subsequent_indent=" " * indent
+            )
+            for key, text in rows.items()
+        ]
+        return "\n".join([self.name, *lines])
+
+    def _repr_markdown_(self) -> str:
+        rows = "\n".join(f"| {key} | {text} |" for key, text in self.rows().items())
+        return f"| model | {self.name} |\n| --- | --- |\n{rows}\n"
+
+
+def names() -> tuple[str, ...]:
+    """The names of all models that ``load`` knows."""
+    return tuple(DESIGNS)
+
+
+def card(name: str, folder: Path = WEIGHTS) -> Card:
+    """The model card of a trained model."""
+    _design(name)
+    path = folder / f"{name}.json"
+    try:
+        return _card_from(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"models: the card of {name} must be in {path}; got no such file. {_remedy(name)}"
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"models: the card {path} must be a complete model card; got {error!r}. {_remedy(name)}"
+        ) from None
+
+
+def load(name: str, folder: Path = WEIGHTS) -> nn.Module:
+    """A trained model, in evaluation mode; each call gives a fresh one.
+
+    The model carries ``classes``, ``low``, ``high`` and ``input_shape`` as plain attributes.
+    """
+    model = _design(name).build()
+    facts = card(name, folder)
+    model.load_state_dict(read_weights(_verified(name, folder, facts.sha256)))
+    described: Any = model
+    described.classes, described.input_shape = facts.classes, facts.input_shape
+    described.low, described.high = facts.low, facts.high
+    return model.eval()
+
+
+def _design(name: str) -> Design:
+    if name not in DESIGNS:
+        raise ValueError(
+            f"models: a name must be one of {', '.join(DESIGNS)}; got {name!r}. "
+            "Choose one of these."
+        )
+    return DESIGNS[name]
+
+
+def _card_from(entries: dict[str, Any]) -> Card:
+    tuples = {key: tuple(entries[key]) for key in ("input_shape", "classes")}
+    return Card(**{**entries, **tuples, "recipe": Recipe(**entries["recipe"])})
+
+
+def _verified(name: str, folder: Path, sha256: str) -> bytes:
+    """The bytes of a weight file, if they are those that the card describes."""
+    path = folder / f"{name}.safetensors"
+    if not path.exists():
+        raise FileNotFoundError(
+            f"models: the weights of {name} must be in {path}; got no such file. {_remedy(name)}"
+        )
+    content = path.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise ValueError(
+            f"models: the weights {path} must have the sha256 {sha256[:12]}... of their card; "
+            f"got {found[:12]}..., so the file is damaged or cut short. {_remedy(name)}"
+        )
+    return content
+
+
+def _remedy(name: str) -> str:
+    return f"Install the package again, or run python -m nni_widgets.zoo.training {name}."

@@ -1,0 +1,98 @@
+// What the harness does inside the page: Lab's own commands, and a look at the pixels per frame.
+
+window.harness = (() => {
+  const EVENTS = ['pointerdown', 'pointermove', 'pointerup', 'keydown', 'click'];
+
+  const isOpen = () => Boolean(window.jupyterapp?.shell.currentWidget?.context);
+
+  // A request that is sent while the kernel still connects is lost: wait for its answer first.
+  async function connectedPanel() {
+    await window.jupyterapp.restored;
+    const panel = window.jupyterapp.shell.currentWidget;
+    await panel.context.ready;
+    await panel.context.sessionContext.ready;
+    await panel.context.sessionContext.session.kernel.info;
+    return panel;
+  }
+
+  const outputs = (panel) =>
+    Array.from(panel.content.model.cells, (cell) => cell.toJSON().outputs ?? []);
+
+  function within(seconds, work) {
+    const late = (_, fail) =>
+      setTimeout(() => fail(Error(`the run had not ended after ${seconds} s`)), 1000 * seconds);
+    return Promise.race([work, new Promise(late)]);
+  }
+
+  const runAll = (seconds) => within(seconds, runEveryCell());
+  const runCell = (source, seconds) => within(seconds, addAndRun(source));
+
+  async function runEveryCell() {
+    const panel = await connectedPanel();
+    const finished = await window.jupyterapp.commands.execute('notebook:run-all-cells');
+    return [finished, outputs(panel)];
+  }
+
+  async function addAndRun(source) {
+    const panel = await connectedPanel();
+    const notebook = panel.content;
+    const end = notebook.model.cells.length;
+    notebook.model.sharedModel.insertCell(end, {cell_type: 'code', source});
+    notebook.deselectAll();
+    notebook.activeCellIndex = end;
+    const finished = await window.jupyterapp.commands.execute('notebook:run-cell');
+    return [finished, [outputs(panel)[end]]];
+  }
+
+  const save = () => window.jupyterapp.commands.execute('docmanager:save');
+
+  // Returns a function that tells [fingerprint, corner pixel], or null while nothing is loaded.
+  function eyeOn(element) {
+    const picture = element.matches('img, canvas') ? element : element.querySelector('img, canvas');
+    if (!picture) return () => [element.innerHTML, []];
+    const sketch = document.createElement('canvas');
+    const pen = sketch.getContext('2d', {willReadFrequently: true});
+    return () => {
+      const width = picture.naturalWidth ?? picture.width;
+      const height = picture.naturalHeight ?? picture.height;
+      if (!width || !height || picture.complete === false) return null;
+      sketch.width = width;
+      sketch.height = height;
+      pen.drawImage(picture, 0, 0);
+      const bytes = pen.getImageData(0, 0, width, height).data;
+      let hash = 17;
+      for (let i = 0; i < bytes.length; i++) hash = (Math.imul(hash, 31) + bytes[i]) | 0;
+      return [`${width}x${height}:${hash}`, Array.from(bytes.slice(0, 3))];
+    };
+  }
+
+  function watch(element) {
+    const look = eyeOn(element);
+    const probe = {start: performance.now(), changes: [], events: [], running: true};
+    const stamp = () => probe.events.push(performance.now());
+    EVENTS.forEach((kind) => window.addEventListener(kind, stamp, true));
+    probe.stop = () => {
+      probe.running = false;
+      EVENTS.forEach((kind) => window.removeEventListener(kind, stamp, true));
+    };
+    let last = look()?.[0];
+    const frame = () => {
+      if (!probe.running) return;
+      const seen = look();
+      if (seen && seen[0] !== last) {
+        last = seen[0];
+        probe.changes.push([performance.now(), seen[1]]);
+      }
+      requestAnimationFrame(frame);
+    };
+    requestAnimationFrame(frame);
+    return probe;
+  }
+
+  function settled([probe, quiet]) {
+    const times = [probe.start, ...probe.events, ...probe.changes.map(([at]) => at)];
+    return performance.now() - Math.max(...times) > quiet;
+  }
+
+  return {isOpen, runAll, runCell, save, watch, settled};
+})();

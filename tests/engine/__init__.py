@@ -1,0 +1,1 @@
+"""The engine against the independent references of ``tests/oracle``."""

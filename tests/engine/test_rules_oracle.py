@@ -1,0 +1,235 @@
+"""LRP on the tape against LRP with explicit contributions: every rule, at every layer."""
+
+import random as python_random
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nni_widgets.engine.composites import (
+    Composite,
+    EpsilonAlpha2Beta1,
+    EpsilonGammaBox,
+    EpsilonPlus,
+    Preset,
+)
+from nni_widgets.engine.methods import LRP
+from nni_widgets.engine.rules import (
+    AlphaBeta,
+    Epsilon,
+    Flat,
+    Gamma,
+    Rule,
+    WSquare,
+    ZBox,
+    Zero,
+    ZPlus,
+)
+from tests.oracle import lrp
+from tests.oracle.closed_forms import HandWorkedLRP
+from tests.oracle.graph import Affine, Input
+from tests.oracle.hand_graphs import HAND
+from tests.oracle.nets import NETS, Case
+from tests.oracle.random_nets import nets
+
+from .common import (
+    DTYPES,
+    TOLERANCE,
+    Beside,
+    assert_near,
+    build,
+    distance,
+    hand,
+    random,
+    reference,
+    with_layers,
+)
+
+BY_CONTRIBUTION: list[Rule] = [
+    Zero(),
+    Epsilon(epsilon=1e-6),
+    Epsilon(),
+    Epsilon(epsilon=0.25),
+    Epsilon(epsilon=10.0),
+    Gamma(gamma=0.0),
+    Gamma(),
+    Gamma(gamma=2.0),
+    AlphaBeta(alpha=1.0),
+    AlphaBeta(),
+    AlphaBeta(alpha=3.5),
+    ZPlus(),
+]
+WHATEVER_THE_INPUT: list[Rule] = [ZBox(low=-1.0, high=2.0), WSquare(), Flat()]
+RULES = BY_CONTRIBUTION + WHATEVER_THE_INPUT
+
+# The graphs pass x + x and padding through an averaging that is stabilised by 1e-9 and loses what
+# arrives at zeros; on the tape the one is a scaling and the other a move, which lose nothing.
+STABILISED = {"doubled", "explicit_padding"}
+
+
+def tolerance(name: str, dtype: torch.dtype) -> float:
+    return 1e-6 if name in STABILISED else TOLERANCE[dtype]
+
+
+def compare(
+    case: Case,
+    net: Beside,
+    method: LRP,
+    rule: lrp.Rule,
+    rules: dict[int, lrp.Rule],
+    dtype: torch.dtype,
+    allowed: float,
+) -> None:
+    """The input, and every node of the graph, has the relevance of an operation that is the same.
+
+    Where sums cancel the formulas themselves magnify rounding: in float32 thirty times what a change
+    of every weight in its last bit does to the reference is allowed too.
+    """
+    model, x = build(case, dtype)
+    targets = [0, case.classes - 1]
+    result = with_layers(method, model, x, targets)
+    expected = net.relevance(targets, rule, rules)
+    ours = {node: [] for node in range(len(expected))} | {0: [result.values]}
+    for layer in result.layers:
+        for node in net.nodes[layer.label]:
+            ours[node].append(layer.relevance)
+    far = {}
+    for node, found in ours.items():
+        assert found, f"no operation computes node {node}"
+        nearest = min(distance(relevance, expected[node]) for relevance in found)
+        if nearest > allowed:
+            far[node] = nearest
+    if far and dtype == torch.float32:
+        shaken = net.shaken().relevance(targets, rule, rules)
+        far = {node: by for node, by in far.items()
+               if by > 30 * distance(shaken[node], expected[node])}  # fmt: skip
+    assert not far, {node: (net.graph.nodes[node].__class__.__name__, by)
+                     for node, by in far.items()}  # fmt: skip
+
+
+CASES = [
+    pytest.param(name, rule, id=f"{name}-{rule}")
+    for name in HAND
+    for rule in (BY_CONTRIBUTION if name in STABILISED else RULES)
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(("name", "rule"), CASES)
+def test_one_rule_everywhere(name: str, rule: Rule, dtype: torch.dtype) -> None:
+    compare(NETS[name], hand(name), LRP(rules=rule), reference(rule), {}, dtype,
+            tolerance(name, dtype))  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("name", [name for name in HAND if name not in STABILISED])
+def test_another_rule_at_every_layer(name: str, dtype: torch.dtype) -> None:
+    """A table that names every layer, the rules drawn by lot."""
+    net, draw = hand(name), python_random.Random(name)
+    for _ in range(3):
+        table = {label: draw.choice(RULES) for label in net.affine()}
+        rules = {node: reference(table[label]) for label, node in net.affine().items()}
+        compare(NETS[name], net, LRP(rules=table), lrp.zero(), rules, dtype,
+                TOLERANCE[dtype])  # fmt: skip
+
+
+def reads_input(net: Beside, node: int) -> bool:
+    """Whether no other layer with weights lies between the input and this one."""
+    match net.graph.nodes[node]:
+        case Input():
+            return True
+        case Affine(source):
+            return reads_input(net, source) if node in net.given else False
+        case other:
+            sources = other.__dict__
+    found = [sources[key] for key in ("source", "left", "right") if key in sources]
+    return all(reads_input(net, source) for source in [*found, *sources.get("sources", ())])
+
+
+def first_layers(net: Beside) -> set[int]:
+    return {node for node in net.affine().values() if reads_input(net, net.graph.nodes[node].source)}
+
+
+def is_convolution(net: Beside, label: str) -> bool:
+    return net.ops[label].kind.startswith("conv")
+
+
+def by_preset(preset: Preset, net: Beside) -> dict[int, lrp.Rule]:
+    """What each layer's rule should be, worked out on the graph."""
+    first, rules = first_layers(net), {}
+    for label, node in net.affine().items():
+        convolution = is_convolution(net, label)
+        match preset:
+            case EpsilonGammaBox(epsilon=epsilon, gamma=gamma, low=float(low), high=float(high)):
+                rule = lrp.gamma(gamma) if convolution else lrp.epsilon(epsilon)
+                rule = lrp.z_box(low, high) if node in first else rule
+            case EpsilonPlus(epsilon=epsilon):
+                rule = lrp.z_plus() if convolution else lrp.epsilon(epsilon)
+            case EpsilonAlpha2Beta1(epsilon=epsilon):
+                rule = lrp.alpha_beta(2.0) if convolution else lrp.epsilon(epsilon)
+            case _:
+                raise TypeError(preset)
+        rules[node] = rule
+    return rules
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(
+    "preset",
+    [EpsilonGammaBox(), EpsilonGammaBox(epsilon=0.3, gamma=1.0, low=-1.0, high=2.0),
+     EpsilonPlus(), EpsilonAlpha2Beta1(epsilon=0.1)],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize("name", [name for name in HAND if name not in STABILISED])
+def test_presets(name: str, preset: Preset, dtype: torch.dtype) -> None:
+    net = hand(name)
+    compare(NETS[name], net, LRP(rules=preset), lrp.zero(), by_preset(preset, net), dtype,
+            TOLERANCE[dtype])  # fmt: skip
+
+
+def test_a_box_per_channel() -> None:
+    net = hand("standardised")
+    low, high = torch.tensor([-2.2, -2.1, -1.9]), torch.tensor([2.3, 2.5, 2.7])
+    preset = EpsilonGammaBox(low=tuple(low.tolist()), high=tuple(high.tolist()))
+    rules = by_preset(EpsilonGammaBox(), net)
+    (first,) = first_layers(net)
+    rules[first] = lrp.z_box(*(b.double().repeat_interleave(36) for b in (low, high)))
+    compare(NETS["standardised"], net, LRP(rules=preset), lrp.zero(), rules, torch.float64, 1e-7)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@settings(max_examples=60)
+@given(case=nets(), rule=st.sampled_from(RULES))
+def test_random_nets(case: Case, rule: Rule, dtype: torch.dtype) -> None:
+    compare(case, random(case), LRP(rules=rule), reference(rule), {}, dtype,
+            TOLERANCE[dtype])  # fmt: skip
+
+
+@settings(max_examples=40)
+@given(case=nets(), draw=st.randoms(use_true_random=False))
+def test_random_tables_on_random_nets(case: Case, draw: python_random.Random) -> None:
+    net = random(case)
+    table = {label: draw.choice(RULES) for label in net.affine()}
+    rules = {node: reference(table[label]) for label, node in net.affine().items()}
+    compare(case, net, LRP(rules=Composite(table=table)), lrp.zero(), rules, torch.float64,
+            TOLERANCE[torch.float64])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        (Zero(), HandWorkedLRP.zero),
+        (Epsilon(epsilon=1.0), HandWorkedLRP.epsilon1),
+        (Gamma(gamma=1.0), HandWorkedLRP.gamma1),
+        (ZPlus(), HandWorkedLRP.z_plus),
+        (AlphaBeta(alpha=2.0), HandWorkedLRP.alpha2_beta1),
+        ({":first": ZBox(low=0.0, high=3.0), "*": Zero()}, HandWorkedLRP.z_box_0_3),
+        ({":first": WSquare(), "*": Zero()}, HandWorkedLRP.w_square),
+        ({":first": Flat(), "*": Zero()}, HandWorkedLRP.flat),
+    ],
+    ids=str,
+)
+def test_with_pencil_and_paper(rules: object, expected: torch.Tensor) -> None:
+    model = HandWorkedLRP().eval()
+    assert_near(LRP(rules=rules)(model, model.x, 0), expected, 1e-12)

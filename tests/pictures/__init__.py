@@ -1,0 +1,1 @@
+"""Tests of the pictures, and the tiny networks they are made from."""

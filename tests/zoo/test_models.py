@@ -1,0 +1,181 @@
+"""The shipped models: as good as their cards say, whole, and able to read a drawn digit."""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import math
+import shutil
+
+import pytest
+import torch
+
+from nni_widgets.zoo import data, models, training
+from nni_widgets.zoo.designs import DESIGNS
+
+NAMES = models.names()
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """A folder with copies of all weights and cards, to be damaged."""
+    return shutil.copytree(models.WEIGHTS, tmp_path / "weights")
+
+
+def test_the_weights_folder_holds_what_the_list_says_and_nothing_else():
+    found = {path.name for path in models.WEIGHTS.iterdir()}
+    assert found == {f"{name}{kind}" for name in NAMES for kind in (".json", ".safetensors")}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_accuracy_on_all_test_images_is_that_of_the_card(name):
+    card = models.card(name)
+    assert "all 10,000 test images" in card.test_data
+    reached = training.accuracy(models.load(name), data.digits("test"))
+    assert reached == pytest.approx(card.test_accuracy, abs=1e-4)
+
+
+def test_digits_cnn_is_good_enough_to_teach_with():
+    assert training.accuracy(models.load("digits-cnn"), data.digits("test")) >= 0.992
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_card_tells_the_truth_about_weights_and_recipe(name):
+    card, model = models.card(name), models.load(name)
+    weights = (models.WEIGHTS / f"{name}.safetensors").read_bytes()
+    assert card.name == name
+    assert card.sha256 == hashlib.sha256(weights).hexdigest()
+    assert card.recipe == DESIGNS[name].recipe
+    assert card.architecture == DESIGNS[name].architecture
+    assert card.n_parameters == sum(p.numel() for p in model.parameters())
+    assert card.licence.startswith("MIT")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        card.test_accuracy = 1.0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_card_shows_itself(name):
+    card = models.card(name)
+    for text in (" ".join(str(card).split()), card._repr_markdown_()):
+        for fact in (card.architecture, card.data, card.licence, f"{card.test_accuracy:.2%}"):
+            assert fact in text
+        assert f"seed {card.seed}" in text
+        assert f"epochs {card.recipe.epochs}" in text
+    assert max(map(len, str(card).splitlines())) <= 88
+    header, rule, *rows = card._repr_markdown_().splitlines()
+    assert rule == "| --- | --- |"
+    assert len(rows) == len(card.rows())
+    assert all(row.count("|") == 3 for row in (header, *rows))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_loaded_model_is_ready_and_says_what_it_takes(name):
+    card, model = models.card(name), models.load(name)
+    assert not any(module.training for module in model.modules())
+    assert all(p.requires_grad and p.dtype == torch.float32 for p in model.parameters())
+    assert (model.classes, model.low, model.high) == (card.classes, card.low, card.high)
+    assert model.input_shape == card.input_shape == (1, 28, 28)
+    assert model(torch.zeros(2, *model.input_shape)).shape == (2, len(model.classes))
+
+
+def test_a_loaded_model_is_the_callers_own():
+    first, second = models.load("digits-cnn"), models.load("digits-cnn")
+    with torch.no_grad():
+        first.fc2.weight.zero_()
+    assert second.fc2.weight.abs().sum() > 0
+
+
+def test_digits_cnn_reads_well_in_a_layer_picker():
+    names = [name for name, _ in models.load("digits-cnn").named_children()]
+    assert names[:9] == [f"{kind}{n}" for n in (1, 2, 3) for kind in ("conv", "relu", "pool")]
+    assert names[9:] == ["flatten", "fc1", "relu4", "fc2"]
+
+
+def arc(x, y, width, height, start, end):
+    """Points of an ellipse's arc, angles in degrees, 0 to the right, growing downwards."""
+    angles = [math.radians(start + (end - start) * step / 24) for step in range(25)]
+    return [(x + width * math.cos(a), y + height * math.sin(a)) for a in angles]
+
+
+HANDWRITING = [
+    [arc(14, 14, 5.5, 8, -90, 270)],
+    [[(14.5, 5), (13.5, 23)]],
+    [[*arc(14, 9.5, 4.8, 4.5, -170, 40), (9, 22.5), (20, 22)]],
+    [arc(13, 9.5, 4.8, 4.3, -150, 80) + arc(13, 18, 5.2, 4.6, -80, 150)],
+    [[(11, 5), (8.5, 15), (20, 14.5)], [(17.5, 6), (16.5, 23)]],
+    [[(19, 5.5), (10.5, 6), (10, 13), *arc(13, 17, 5.3, 5, -110, 140)]],
+    [[(17, 5), (12, 10), (9.5, 16), *arc(14, 17.5, 4.6, 4.6, 180, -175)]],
+    [[(8.5, 6.5), (19.5, 6), (13, 23)]],
+    [arc(14, 9.5, 4, 4.2, 90, 450) + arc(14, 18.3, 4.8, 4.6, -90, 270)],
+    [[*arc(13.5, 10, 4.6, 4.6, 0, -360), (18, 10), (17.5, 16), (15.5, 23)]],
+]
+
+
+def written(scale=1.0, right=0.0, down=0.0, width=2.5):
+    """The ten digits, drawn in another size, place and thickness of the pen."""
+
+    def place(x, y):
+        return 14 + right + scale * (x - 14), 14 + down + scale * (y - 14)
+
+    digits = [[[place(x, y) for x, y in stroke] for stroke in digit] for digit in HANDWRITING]
+    return torch.cat([data.drawing(strokes, width=width) for strokes in digits])
+
+
+@torch.no_grad()
+def test_digits_cnn_reads_digits_drawn_in_the_middle():
+    probabilities = models.load("digits-cnn")(written()).softmax(1)
+    assert probabilities.argmax(1).tolist() == list(range(10))
+    assert probabilities.diagonal().min() > 0.9
+
+
+@torch.no_grad()
+def test_digits_cnn_reads_digits_of_other_size_place_and_pen():
+    model = models.load("digits-cnn")
+    variants = itertools.product((0.8, 1.0, 1.2), (-3, 0, 3), (-3, 0, 3), (2.0, 3.0))
+    right = torch.cat([model(written(*v)).argmax(1) == torch.arange(10) for v in variants])
+    assert right.double().mean() >= 0.97
+
+
+@pytest.mark.parametrize("ask", [models.load, models.card])
+def test_unknown_name_names_the_known_ones(ask):
+    with pytest.raises(ValueError, match=r"^models: .+ of .*digits-cnn.*; got 'resnet'\. .+\.$"):
+        ask("resnet")
+
+
+def test_a_cut_weight_file_is_not_loaded(copied):
+    path = copied / "digits-cnn.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"^models: the weights .+ must have the sha256 .+damaged"):
+        models.load("digits-cnn", copied)
+
+
+def test_one_flipped_bit_is_found(copied):
+    path = copied / "digits-cnn.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-7] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="damaged"):
+        models.load("digits-cnn", copied)
+
+
+@pytest.mark.parametrize(("kind", "ask"), [(".json", models.card), (".safetensors", models.load)])
+def test_a_missing_file_says_what_to_do(copied, kind, ask):
+    (copied / f"digits-cnn{kind}").unlink()
+    with pytest.raises(FileNotFoundError, match=r"^models: .+ no such file\. Install .+training"):
+        ask("digits-cnn", copied)
+
+
+def damaged_cards():
+    whole = json.loads((models.WEIGHTS / "digits-cnn.json").read_text())
+    yield json.dumps(whole)[:200]
+    yield "[]"
+    for key in ("sha256", "classes", "recipe"):
+        yield json.dumps({k: v for k, v in whole.items() if k != key})
+    yield json.dumps(whole | {"recipe": {"epoch": 3}})
+
+
+@pytest.mark.parametrize("case", range(6))
+def test_a_damaged_card_is_not_read(copied, case):
+    (copied / "digits-cnn.json").write_text(list(damaged_cards())[case])
+    with pytest.raises(ValueError, match=r"^models: the card .+ must be a complete model card"):
+        models.card("digits-cnn", copied)

@@ -1,0 +1,148 @@
+"""Training: the loss falls, the seed decides everything, and what is written can be loaded."""
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from nni_widgets.zoo import data, models, training
+from nni_widgets.zoo.augmentation import augment
+from nni_widgets.zoo.designs import DESIGNS, Recipe
+
+STILL = Recipe(
+    rotation_degrees=0,
+    scale=0,
+    aspect=0,
+    shear_degrees=0,
+    shift_pixels=0,
+    elastic_pixels=0,
+    thinning=0,
+    thickening=0,
+)
+
+
+@pytest.fixture(scope="module")
+def some():
+    x, y = data.digits("test")[:320]
+    return data.Digits((x * 255).round().byte(), y)
+
+
+def shortened(**changes):
+    design = DESIGNS["digits-cnn"]
+    return dataclasses.replace(design, recipe=dataclasses.replace(design.recipe, **changes))
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_loss_falls_and_the_model_learns(some):
+    lines = []
+    model = training.train(shortened(epochs=5, batch_size=8), some, lines.append)
+    losses = [float(line.rsplit(" ", 1)[1]) for line in lines]
+    assert len(losses) == 5
+    assert losses[-1] < 0.7 * losses[0]
+    assert training.accuracy(model, some) > 0.6
+    assert not model.training
+
+
+def test_the_seed_decides_everything_and_the_global_state_is_left_alone(some):
+    few = data.Digits(some._pixels[:64], some.labels[:64])
+
+    def weights(seed):
+        model = training.train(shortened(epochs=1, seed=seed), few, lambda line: None)
+        return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+    before = torch.get_rng_state()
+    first = weights(0)
+    torch.rand(3)
+    torch.set_rng_state(before)
+    assert torch.equal(first, weights(0))
+    assert not torch.equal(first, weights(1))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_command_writes_what_load_reads(some, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(training, "digits", lambda split: some)
+    training.main(["digits-cnn", "--epochs", "2", "--out", str(tmp_path / "new")])
+    card = models.card("digits-cnn", tmp_path / "new")
+    model = models.load("digits-cnn", tmp_path / "new")
+    assert card.recipe == shortened(epochs=2).recipe
+    assert card.test_accuracy == training.accuracy(model, some)
+    assert card.torch_version == torch.__version__
+    printed = capsys.readouterr().out
+    assert "epoch 2 of 2: loss" in printed
+    assert printed.endswith(f"{card}\n")
+
+
+@pytest.mark.parametrize("arguments", [["digits-ccn"], ["digits-cnn", "--epochs", "0"], []])
+def test_the_command_refuses_what_it_does_not_know(arguments, capsys):
+    with pytest.raises(SystemExit):
+        training.main(arguments)
+    assert "error: " in capsys.readouterr().err
+
+
+def test_accuracy_counts_right_answers(some):
+    class Always3(torch.nn.Module):
+        def forward(self, x):
+            return torch.eye(10)[3].expand(len(x), 10)
+
+    assert training.accuracy(Always3(), some) == (some.labels == 3).sum().item() / 320
+
+
+def test_augmentation_of_no_strength_is_the_picture(some):
+    x = some[:8][0]
+    torch.testing.assert_close(augment(x, STILL, generator()), x, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "strength",
+    [
+        {"rotation_degrees": 12},
+        {"scale": 0.3},
+        {"aspect": 0.1},
+        {"shear_degrees": 8},
+        {"shift_pixels": 3},
+        {"elastic_pixels": 1.5},
+        {"thinning": 0.3},
+        {"thickening": 0.6},
+    ],
+    ids=lambda strength: next(iter(strength)),
+)
+def test_each_distortion_changes_each_picture_in_its_own_way(some, strength):
+    x = some[0:1][0].expand(8, -1, -1, -1)
+    y = augment(x, dataclasses.replace(STILL, **strength), generator())
+    assert y.shape == x.shape
+    assert y.min() >= 0
+    assert y.max() <= 1
+    gaps = torch.cdist(torch.cat([x[:1], y]).flatten(1), torch.cat([x[:1], y]).flatten(1))
+    assert gaps[~torch.eye(9, dtype=torch.bool)].min() > 1e-3
+
+
+def test_shift_moves_by_the_pixels_named():
+    x = data.drawing([[(14, 14)]]).expand(200, -1, -1, -1)
+    y = augment(x, dataclasses.replace(STILL, shift_pixels=3), generator())
+    for ink in (y.sum((1, 2)), y.sum((1, 3))):
+        moved = (ink * (torch.arange(28) + 0.5)).sum(1) / ink.sum(1) - 14
+        assert -3.01 < moved.min() < -2.5
+        assert 2.5 < moved.max() < 3.01
+
+
+def test_thickening_adds_ink_and_thinning_takes_it_away(some):
+    x = some[:50][0]
+    ink = x.sum((1, 2, 3))
+    thick = augment(x, dataclasses.replace(STILL, thickening=0.6), generator()).sum((1, 2, 3))
+    thin = augment(x, dataclasses.replace(STILL, thinning=0.3), generator()).sum((1, 2, 3))
+    assert (thick > ink).all()
+    assert (thin < ink).all()
+
+
+def test_models_import_no_training_code():
+    code = "import sys; from nni_widgets.zoo import models; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "nni_widgets.zoo.models" in loaded
+    assert not {"nni_widgets.zoo.training", "nni_widgets.zoo.augmentation"} & set(loaded)
