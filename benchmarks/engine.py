@@ -101,17 +101,17 @@ class Bench:
 
     def __init__(self, name: str, batch: int, quick: bool) -> None:
         self.case: Case = case(name, batch, quick)
-        self.small = quick or name == "digits"
+        self.large = name != "digits"
         self.limit_model = frozen(self.case.model)
         self.peer_model = peers.prepare(self.case.model)
         self.exact = plain(self.case.model).double()
-        self.steps = 32 if name == "digits" else 8
+        self.steps = 4 if quick else 32 if name == "digits" else 8
 
     def chunk(self) -> int:
-        """How many rows at once make the gradient cheapest."""
+        """How many rows at once make the gradient cheapest (the most, where it is about equal)."""
         sizes = [size for size in (1, 2, 4, 8, 16, 32) if size <= self.steps * len(self.case.x)]
         self.gradient(self.case.x, self.case.target)
-        repeats = 5 if self.small else 1
+        repeats = 1 if self.large else 5
 
         def cost(size: int) -> float:
             x = self.case.x[:1].expand(size, -1, -1, -1)
@@ -119,7 +119,8 @@ class Bench:
             seconds = [cpu_seconds(lambda: self.gradient(x, target)) for _ in range(repeats)]
             return statistics.median(seconds) / size
 
-        return min(sizes, key=cost)
+        costs = {size: cost(size) for size in sizes}
+        return max(size for size in sizes if costs[size] <= 1.05 * min(costs.values()))
 
     def gradient(self, x: Tensor, target: Tensor) -> Tensor:
         """The limit G: forward, and backward to the input only."""
@@ -153,14 +154,6 @@ class Bench:
         least = peak_bytes(limit)
         memory = {name: peak_bytes(call) / least for name, call in calls.items()}
         goal = row.targets[self.case.kind]
-        missed = [
-            word
-            for word, value, bound in (
-                ("time", times["ours"], goal),
-                ("memory", memory["ours"], MEMORY_TARGET),
-            )
-            if value > bound
-        ]
         return (
             row.key,
             f"{row.steps} G by {chunk}" if row.steps else "G",
@@ -172,7 +165,7 @@ class Bench:
             _cell(memory, ".2f"),
             f"{errors['ours']:.0e}",
             _cell(errors, ".0e"),
-            f"no: {', '.join(missed)}" if missed else "yes",
+            _met(time=(times["ours"], goal), memory=(memory["ours"], MEMORY_TARGET)),
         )
 
     def first(self, row: Row, limit: Callable[[], object]) -> float:
@@ -185,6 +178,12 @@ class Bench:
 def _distance(found: Tensor, exact: Tensor) -> float:
     """Relative L2 distance."""
     return float((found.double() - exact).norm() / exact.norm())
+
+
+def _met(**figures: tuple[float, float]) -> str:
+    """Whether each figure is within its target, to the digits that are printed."""
+    missed = [name for name, (value, target) in figures.items() if round(value, 2) > target]
+    return f"no: {', '.join(missed)}" if missed else "yes"
 
 
 def _cell(values: dict[str, float], form: str) -> str:

@@ -107,8 +107,8 @@ def param(
 
     The kind follows from ``choices``, ``options`` and the default's type: bool, int, float, a
     choice, a part, or (any other type) a value without a control. ``slider`` is the usual range,
-    inside the legal one; ``log`` asks for a logarithmic slider; ``per_channel`` also allows a tuple,
-    one number per channel, ``array`` a tensor.
+    inside the legal one; ``log`` asks for a logarithmic slider; ``per_channel`` also allows a
+    tuple, one number per channel, ``array`` a tensor.
     """
     metadata = {
         "doc": doc,
@@ -135,7 +135,7 @@ def _kind(default: Any, choices: tuple[Any, ...], options: object) -> Kind:
     return "value"
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(param,))
+@dataclass_transform(frozen_default=True)
 class Declared:
     """Base of every value made of declared parameters: frozen, compared by content, validated.
 
@@ -144,7 +144,7 @@ class Declared:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        dataclasses.dataclass(frozen=True, repr=False)(cls)
+        dataclasses.dataclass(frozen=True, repr=False, eq=False)(cls)
         cls.__doc__ = _with_parameters(cls)
 
     def __post_init__(self) -> None:
@@ -159,6 +159,12 @@ class Declared:
     def replace(self, **changes: Any) -> Any:
         """A copy with some parameters changed."""
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and all(map(_same, _values(self), _values(other)))
+
+    def __hash__(self) -> int:
+        return hash((type(self), *_values(self)))
 
     def __repr__(self) -> str:
         return self.code(prefix="")
@@ -208,7 +214,12 @@ def as_code(value: Any, prefix: str = "nni.") -> str:
     return repr(value)
 
 
+def _values(of: Any) -> list[Any]:
+    return [getattr(of, field.name) for field in dataclasses.fields(of)]
+
+
 def _same(a: Any, b: Any) -> bool:
+    """Equality; tensors, which compare number by number, are the same only if they are one."""
     return a is b or (type(a) is type(b) and isinstance(a == b, bool) and a == b)
 
 

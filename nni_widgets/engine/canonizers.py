@@ -20,9 +20,13 @@ from nni_widgets.engine.weights import modified
 
 _IDENTITIES = {"dropout", "dropout1d", "dropout2d", "dropout3d", "contiguous", "clone", "identity"}
 
+_MERGEABLE = {*_IDENTITIES, "batch_norm", "add", "sub"}
+
 
 def canonical(tape: Tape) -> Tape:
     """The tape with identities dropped, and batch-norm and added constants merged into layers."""
+    if _MERGEABLE.isdisjoint(op.kind for op in tape.ops):
+        return tape
     readers = Counter(number for op in tape.ops for number in op.inputs)
     readers[tape.output] += 1
     made: dict[int, int] = {}
@@ -64,7 +68,9 @@ def _merged(layer: Op, op: Op) -> Op | None:
 
 def _with_weights(layer: Op, op: Op, scale: Tensor | None, shift: Tensor) -> Op:
     view = affine(layer)
-    bias = shift if view.bias is None else (view.bias if scale is None else view.bias * scale) + shift
+    bias = (
+        shift if view.bias is None else (view.bias if scale is None else view.bias * scale) + shift
+    )
     weight = view.weight if scale is None else _scaled(layer, view.weight, scale)
     rest = () if view.channel_dim == -1 else layer.args[3:]
     kwargs = {key: v for key, v in layer.kwargs.items() if key not in {"input", "weight", "bias"}}

@@ -9,7 +9,7 @@ their own, which ``":maxpool"``, ``":pool"``, ``":sum"``, ``":norm"``, or a labe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from torch import Tensor, nn
@@ -71,10 +71,10 @@ class EpsilonGammaBox(Preset):
 
     epsilon: float = param(0.01, "ε of the dense layers", low=0, slider=(1e-6, 10), log=True)
     gamma: float = param(0.25, "γ of the convolutions", low=0, slider=(0, 1))
-    low: float | tuple[float, ...] = param(
+    low: float | Sequence[float] = param(
         0.0, "smallest legal pixel (or one per channel)", slider=(-1, 0), per_channel=True
     )
-    high: float | tuple[float, ...] = param(
+    high: float | Sequence[float] = param(
         1.0, "largest legal pixel (or one per channel)", slider=(1, 3), per_channel=True
     )
 
@@ -121,10 +121,15 @@ class Composite(Preset):
     def validate(self) -> None:
         pairs = self.table.items() if isinstance(self.table, Mapping) else self.table
         object.__setattr__(self, "table", tuple((where, rule) for where, rule in pairs))
+        if not self.pairs():
+            raise invalid("Composite", "table", "a rule for at least one layer", "an empty table",
+                          'Begin with {"*": nni.Epsilon()}')  # fmt: skip
         for where, rule in self.pairs():
             if not isinstance(where, str) or (where.startswith(":") and where not in _WORDS):
                 expected = f"a layer's name, a pattern, or one of {', '.join(_WORDS)}"
-                raise invalid("Composite", "where", expected, repr(where), "See nni.layers(model, x)")
+                raise invalid(
+                    "Composite", "where", expected, repr(where), "See nni.layers(model, x)"
+                )
             if not callable(rule) or isinstance(rule, type):
                 raise invalid("Composite", f"the rule of {where!r}", "a rule such as nni.Epsilon()",
                               repr(rule), "Call the class to make a rule")  # fmt: skip
@@ -223,4 +228,6 @@ def _check_names(pairs: Pairs, tape: Tape, who: str) -> None:
         if where in _WORDS or any(fnmatchcase(label, where) for label in labels):
             continue
         known = ", ".join(op.label for op in tape.ops if family(op) == "affine")
-        raise invalid(who, "the layer of a rule", f"one of {known}", repr(where), "Correct its name")
+        raise invalid(
+            who, "the layer of a rule", f"one of {known}", repr(where), "Correct its name"
+        )

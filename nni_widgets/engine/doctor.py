@@ -14,9 +14,17 @@ from torch import Tensor, nn
 from nni_widgets.engine.canonizers import canonical
 from nni_widgets.engine.checks import check_input, check_model
 from nni_widgets.engine.composites import assign
-from nni_widgets.engine.methods.base import AnyMethod, as_method
+from nni_widgets.engine.methods.base import (
+    AnyMethod,
+    FunctionMethod,
+    Method,
+    as_method,
+    input_gradient,
+    logits_of,
+)
 from nni_widgets.engine.methods.guided import GuidedBackprop
 from nni_widgets.engine.methods.lrp import LRP
+from nni_widgets.engine.methods.smooth import SmoothGrad
 from nni_widgets.engine.operations import family, operand_bias
 from nni_widgets.engine.rules import ZBox
 from nni_widgets.engine.tape import Tape, record
@@ -25,7 +33,7 @@ from nni_widgets.errors import UnsupportedOperation
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing the doctor found: an ``error`` stops the method, a ``warning`` bends its meaning."""
+    """One thing that was found: an ``error`` stops the method, a ``warning`` bends its meaning."""
 
     severity: Literal["error", "warning", "note"]
     text: str
@@ -52,32 +60,42 @@ class Report:
 
 
 def diagnose(model: nn.Module, x: Tensor, method: AnyMethod | None = None) -> Report:
-    """Examine a model and an input for a method (default: LRP). Cost: one forward pass.
+    """Examine a model and an input for a method (default: LRP).
 
-    Nothing is raised for what is wrong: it is in the report, with what to do.
+    Nothing is raised for what is wrong: it is in the report, with what to do. Cost: one forward
+    pass, and a backward pass for gradient methods.
     """
-    chosen = LRP() if method is None else as_method(method)
-    who = type(chosen).__name__
+    method = LRP() if method is None else as_method(method)
+    who = type(method).__name__
+    while isinstance(method, SmoothGrad):
+        method = as_method(method.of)
     try:
         check_model(who, model)
         check_input(who, model, x)
-        tape = canonical(record(model, x, who))
-        found = _on_tape(chosen, tape)
+        found = _examine(method, who, model, x)
     except (ValueError, UnsupportedOperation) as error:
         return Report((Finding("error", str(error)),))
     order = ("error", "warning", "note")
     return Report(tuple(sorted(found, key=lambda finding: order.index(finding.severity))))
 
 
-def _on_tape(method: object, tape: Tape) -> list[Finding]:
-    found: list[Finding] = []
+def _examine(method: Method, who: str, model: nn.Module, x: Tensor) -> list[Finding]:
     if isinstance(method, LRP):
-        found += _for_lrp(method, tape)
+        return _for_lrp(method, canonical(record(model, x, who)))
     if isinstance(method, GuidedBackprop):
-        if not any(family(op) == "activation" for op in tape.ops):
-            text = "GuidedBackprop: the model has no activation, so it equals the plain gradient."
-            found.append(Finding("warning", text))
-    return found
+        return _for_guided(record(model, x, who))
+    if isinstance(method, FunctionMethod):
+        logits_of(method.name, model, x)
+    else:
+        input_gradient(who, model, x, None)
+    return []
+
+
+def _for_guided(tape: Tape) -> list[Finding]:
+    if any(family(op) == "activation" for op in tape.ops):
+        return []
+    text = "GuidedBackprop: the model has no activation, so it equals the plain gradient."
+    return [Finding("warning", text)]
 
 
 def _for_lrp(method: LRP, tape: Tape) -> list[Finding]:
@@ -88,7 +106,9 @@ def _for_lrp(method: LRP, tape: Tape) -> list[Finding]:
         if isinstance(rule, ZBox) and not _inside(rule, op.values[0]):
             text = f"LRP: pixels at {op.label!r} lie outside the box {rule.low} … {rule.high}. "
             found.append(Finding("warning", text + "Set low and high to the range of the data."))
-    biased = [op.label for op in tape.ops if family(op) == "affine" and operand_bias(op) is not None]
+    biased = [
+        op.label for op in tape.ops if family(op) == "affine" and operand_bias(op) is not None
+    ]
     if biased:
         text = f"LRP: {len(biased)} layers have a bias, which keeps a share of the relevance: "
         found.append(Finding("note", text + ", ".join(biased) + "."))

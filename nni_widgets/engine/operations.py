@@ -7,6 +7,7 @@ places, ``maximum`` steps pass one of many values on, ``activation`` steps act o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -38,6 +39,10 @@ _NAMES: dict[Family, str] = {
     "activation": """relu relu6 leaky_relu prelu rrelu elu selu celu gelu silu mish hardswish
         hardtanh hardsigmoid softplus sigmoid tanh clamp clamp_min clip threshold softsign
         logsigmoid tanhshrink softshrink hardshrink""",
+}
+_RESHAPES = {
+    *("flatten", "view", "reshape", "squeeze", "unsqueeze", "unflatten", "view_as", "reshape_as"),
+    *("contiguous", "clone", "identity"),
 }
 _FAMILY: dict[str, Family] = {
     name: family for family, names in _NAMES.items() for name in names.split()
@@ -96,7 +101,9 @@ class Affine:
     back: Callable[[Tensor, Tensor], Tensor]
     channel_dim: int
 
-    def forward(self, weight: Tensor, bias: Tensor | None = None, a: Tensor | None = None) -> Tensor:
+    def forward(
+        self, weight: Tensor, bias: Tensor | None = None, a: Tensor | None = None
+    ) -> Tensor:
         """The layer with other weights, on its own input or on ``a``."""
         return self.call(self.a if a is None else a, weight, bias)
 
@@ -121,6 +128,30 @@ def affine(op: Op) -> Affine:
     if op.kind in _DENSE:
         return Affine(a, weight, bias, z, functional.linear, _dense_back, -1)
     return Affine(a, weight, bias, z, *_convolution(op, a, weight), 1)
+
+
+def derivative(op: Op, signal: Tensor) -> Tensor:
+    """A signal at the output of a one-input operation, carried to its input by the derivative.
+
+    The frequent operations have short cuts; any other one is run again and differentiated.
+    """
+    if op.kind in _RESHAPES:
+        return signal.reshape(op.values[0].shape)
+    if op.winners is not None:
+        return _to_winners(op, op.winners, signal)
+    if op.kind == "relu":
+        return signal.masked_fill(op.results[0] == 0, 0)
+    if family(op) == "affine":
+        layer = affine(op)
+        return layer.transpose(layer.weight, signal)
+    return op.vjp(signal)[0]
+
+
+def _to_winners(op: Op, winners: Tensor, signal: Tensor) -> Tensor:
+    shape = op.values[0].shape
+    space = int(op.kind[-2])
+    given = signal.new_zeros((*shape[:-space], math.prod(shape[-space:])))
+    return given.scatter_add_(-1, winners.flatten(-space), signal.flatten(-space)).reshape(shape)
 
 
 def operand_bias(op: Op) -> Tensor | None:
@@ -155,9 +186,10 @@ def _dense_back(weight: Tensor, signal: Tensor) -> Tensor:
 
 def _convolution(op: Op, a: Tensor, weight: Tensor) -> tuple[Call, Back]:
     transposed = op.kind.startswith("conv_transpose")
-    names = ("stride", "padding", "output_padding", "groups", "dilation")
-    if not transposed:
-        names = ("stride", "padding", "dilation", "groups")
+    if transposed:
+        names = ["stride", "padding", "output_padding", "groups", "dilation"]
+    else:
+        names = ["stride", "padding", "dilation", "groups"]
     given: dict[str, Any] = dict(zip(names, op.args[3:], strict=False))
     given |= {name: op.kwargs[name] for name in names if name in op.kwargs}
 

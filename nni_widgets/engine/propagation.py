@@ -16,8 +16,9 @@ from nni_widgets.engine.tape import Op, Tape
 class Layer:
     """What happened at one operation: the relevance at its output, and where some of it was lost.
 
-    ``arrived`` is the sum at its output and ``lost`` what did not reach its inputs, by cause, both
-    per sample; ``in_flight`` is the sum over a cut through the whole network just below it.
+    Where it has several outputs ``relevance`` is that of the first. ``arrived`` is the sum at its
+    outputs and ``lost`` what did not reach its inputs, by cause, both per sample; ``in_flight`` is
+    the sum over a cut through the whole network just below it.
     """
 
     label: str

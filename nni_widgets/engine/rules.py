@@ -7,13 +7,13 @@ its bias, and ``R_k`` the relevance of output ``k``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from nni_widgets.engine.operations import Affine, affine, family
+from nni_widgets.engine.operations import Affine, affine, derivative, family
 from nni_widgets.engine.tape import Op
 from nni_widgets.engine.weights import modified
 from nni_widgets.errors import invalid
@@ -48,9 +48,7 @@ class Epsilon(Rule):
     """
 
     loss: ClassVar[str] = "epsilon"
-    epsilon: float = param(
-        0.01, "stabiliser, in the unit of z", low=0, slider=(1e-6, 10), log=True
-    )
+    epsilon: float = param(0.01, "stabiliser, in the unit of z", low=0, slider=(1e-6, 10), log=True)
 
     def __call__(self, op: Op, relevance: Tensor) -> Share:
         return _proportional(op, relevance, self.epsilon)
@@ -88,7 +86,7 @@ class Gamma(Rule):
     def __call__(self, op: Op, relevance: Tensor) -> Share:
         layer = affine(op)
         negative = layer.z < 0
-        if not _signed(layer) and not bool(relevance[negative].any()):
+        if not _signed(layer) and not bool((negative & (relevance != 0)).any()):
             return self._for_positive(layer, relevance)
         weighted = _positive_part(layer, with_bias=True)
         favoured = torch.where(negative, layer.z - weighted, weighted)
@@ -98,8 +96,10 @@ class Gamma(Rule):
         spread = spread + self.gamma * _spread(layer, up, down)
         return Share(
             (spread,),
-            lambda: _into_bias(layer, s)
-            + self.gamma * (_into_bias(layer, up, "+") + _into_bias(layer, down, "-")),
+            lambda: (
+                _into_bias(layer, s)
+                + self.gamma * (_into_bias(layer, up, "+") + _into_bias(layer, down, "-"))
+            ),
         )
 
     def _for_positive(self, layer: Affine, relevance: Tensor) -> Share:
@@ -173,15 +173,18 @@ class ZBox(Rule):
     """
 
     loss: ClassVar[str] = "box"
-    low: float | tuple[float, ...] = param(
+    low: float | Sequence[float] = param(
         0.0, "smallest legal pixel (or one per channel)", slider=(-1, 0), per_channel=True
     )
-    high: float | tuple[float, ...] = param(
+    high: float | Sequence[float] = param(
         1.0, "largest legal pixel (or one per channel)", slider=(1, 3), per_channel=True
     )
 
     def validate(self) -> None:
         low, high = torch.as_tensor(self.low), torch.as_tensor(self.high)
+        if low.ndim and high.ndim and len(low) != len(high):
+            given = f"{len(low)} and {len(high)} numbers"
+            raise invalid("ZBox", "low", "as many numbers as high", given, "Give one per channel")
         if not bool((low < high).all()):
             given = f"low={self.low}, high={self.high}"
             raise invalid("ZBox", "low", "below high", given, "Give the range of the pixels")
@@ -205,7 +208,7 @@ class ZBox(Rule):
             spread = spread - box * layer.transpose(weight, s)
         return Share((spread,))
 
-    def _box(self, bound: float | tuple[float, ...], a: Tensor) -> Tensor | None:
+    def _box(self, bound: float | Sequence[float], a: Tensor) -> Tensor | None:
         values = a.new_tensor(bound)
         if not bool(values.any()):
             return None
@@ -284,7 +287,9 @@ class Derivative(Rule):
     """Multiply by the operation's derivative: for steps that only move, copy or select values."""
 
     def __call__(self, op: Op, relevance: Tensor) -> Share:
-        return Share(op.vjp(relevance))
+        if len(op.inputs) > 1:
+            return Share(op.vjp(relevance))
+        return Share((derivative(op, relevance),))
 
 
 class WinnerTakesAll(Derivative):
@@ -294,20 +299,20 @@ class WinnerTakesAll(Derivative):
     """
 
 
-class GuidedReLU(Derivative):
+class GuidedReLU(Rule):
     """Guided backpropagation at a ReLU: only positive signals, only where the unit was on.
 
     ``1[a > 0] · 1[R > 0] · R``. Source: Springenberg et al. 2015, sec. 3.4.
     """
 
     def __call__(self, op: Op, relevance: Tensor) -> Share:
-        return Share(op.vjp(relevance.clamp(min=0)))
+        return Share((derivative(op, relevance.clamp(min=0)),))
 
 
 def _divide(relevance: Tensor, z: Tensor, epsilon: float = 0.0) -> Tensor:
     """``relevance / (z + ε sign z)`` with sign 0 = 1, and 0 where that is a division by 0."""
     if epsilon:
-        return relevance / torch.where(z < 0, z - epsilon, z + epsilon)
+        return relevance / (z + torch.copysign(z.new_full((), epsilon), z))
     return (relevance / z).masked_fill_(z == 0, 0)
 
 
@@ -317,9 +322,7 @@ def _proportional(op: Op, relevance: Tensor, epsilon: float) -> Share:
         layer = affine(op)
         spread = layer.a * layer.transpose(layer.weight, s)
         return Share((spread,), lambda: _into_bias(layer, s))
-    return Share(
-        tuple(value * signal for value, signal in zip(op.values, op.vjp(s), strict=True))
-    )
+    return Share(tuple(value * signal for value, signal in zip(op.values, op.vjp(s), strict=True)))
 
 
 def _signed(layer: Affine) -> bool:

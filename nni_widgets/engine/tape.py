@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,12 +23,22 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from nni_widgets.engine.checks import check_logits, run
+from nni_widgets.engine.memory import keep
 from nni_widgets.errors import UnsupportedOperation, sentence
 
 _WRITES_WITHOUT_TWIN = {"__setitem__", "copy_", "fill_", "zero_", "set_", "index_put_", "resize_"}
 _CONSTANTS = {
     *("detach", "data", "grad", "zeros_like", "ones_like", "full_like", "empty_like", "rand_like"),
-    *("randn_like", "new_zeros", "new_ones", "new_full", "new_empty", "new_tensor", "sign", "round"),
+    *(
+        "randn_like",
+        "new_zeros",
+        "new_ones",
+        "new_full",
+        "new_empty",
+        "new_tensor",
+        "sign",
+        "round",
+    ),
     *("floor", "ceil", "trunc", "heaviside"),
 }
 
@@ -40,7 +50,7 @@ class Op:
     ``inputs`` and ``outputs`` are the numbers of the values it reads and makes, ``values`` and
     ``results`` those values as tensors. ``label`` is unique on the tape: the path of a leaf module,
     or ``path.kind`` for a call made in a container's ``forward``, with ``#2``, ``#3`` … for further
-    uses.
+    uses. ``winners`` are the indices of max-pooling, in the flattened space of each channel.
     """
 
     kind: str
@@ -53,6 +63,7 @@ class Op:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     label: str = ""
+    winners: Tensor | None = None
 
     def vjp(self, *signals: Tensor) -> tuple[Tensor, ...]:
         """Vector-Jacobian product: signals at the results, carried to the values.
@@ -101,7 +112,7 @@ def record(model: nn.Module, x: Tensor, who: str = "record") -> Tape:
     with torch.enable_grad(), _module_paths(names) as path, _Recorder(x, path, who) as recorder:
         logits = run(who, model, recorder.start)
     check_logits(who, logits)
-    tape = recorder.tape
+    tape: Tape = recorder.tape
     number = recorder.number_of(logits)
     if number is None:
         raise UnsupportedOperation(
@@ -130,7 +141,7 @@ class _Recorder(TorchFunctionMode):
         self._known: dict[int, tuple[int, Tensor, Tensor]] = {
             id(self.start): (0, private, self.start)
         }
-        self._stale: dict[int, str] = {}
+        self._stale: dict[int, tuple[str, str]] = {}
         self._count = 1
 
     def number_of(self, tensor: object) -> int | None:
@@ -139,18 +150,29 @@ class _Recorder(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         read = self._read(args, kwargs)
-        if not read or not torch.is_grad_enabled() or kind_of(func) in _CONSTANTS:
+        call = _call_of(func)
+        if not read or call.is_constant or not torch.is_grad_enabled():
             return func(*args, **kwargs)
         target = None
-        if _writes_in_place(func, args, kwargs):
+        if call.may_write and _writes_in_place(func, args, kwargs):
             target = args[0]
             func, args, kwargs = self._out_of_place(func, args, kwargs)
         private = {key: self._known[key][1] for key in read}
-        args, kwargs = _replace(args, private), _replace(kwargs, private)
-        with torch.no_grad():
-            result = func(*args, **kwargs)
-        numbers = tuple(self._known[key][0] for key in read)
-        return self._noted(func, args, kwargs, numbers, tuple(private.values()), result, target)
+        args = tuple([_replace(part, private) for part in args])
+        kwargs = {name: _replace(part, private) for name, part in kwargs.items()}
+        winners = None
+        torch.set_grad_enabled(False)
+        try:
+            if call.with_winners is None:
+                result = func(*args, **kwargs)
+            else:
+                result, winners = call.with_winners(*args, **kwargs)
+        finally:
+            torch.set_grad_enabled(True)
+        numbers = tuple([self._known[key][0] for key in read])
+        op = Op(call.kind, "", numbers, tuple(private.values()), (), (), func, args, kwargs)
+        op.winners = winners
+        return self._noted(op, result, target)
 
     def _read(self, args: Any, kwargs: dict[str, Any]) -> list[int]:
         keys: dict[int, None] = {}
@@ -159,19 +181,11 @@ class _Recorder(TorchFunctionMode):
             _find(kwargs.values(), self._known, keys)
         for key in keys:
             if key in self._stale:
-                self._refuse(self._stale[key], "a tensor that shares its memory is read later")
+                what, where = self._stale[key]
+                self._refuse(what, "a tensor that shares its memory is read later", where)
         return list(keys)
 
-    def _noted(
-        self,
-        func: Any,
-        args: Any,
-        kwargs: Any,
-        numbers: tuple[int, ...],
-        values: tuple[Tensor, ...],
-        result: Any,
-        target: Any,
-    ) -> Any:
+    def _noted(self, op: Op, result: Any, target: Any) -> Any:
         if isinstance(result, Tensor):
             if not result.is_floating_point():
                 return result
@@ -180,17 +194,16 @@ class _Recorder(TorchFunctionMode):
             results = tuple(t for t in pytree.tree_leaves(result) if _is_signal(t))
             if not results:
                 return result
-        outputs = tuple(range(self._count, self._count + len(results)))
+        op.path, op.results = self._path(), results
+        op.outputs = tuple(range(self._count, self._count + len(results)))
         self._count += len(results)
-        kind = kind_of(func)
-        self.tape.ops.append(
-            Op(kind, self._path(), numbers, values, outputs, results, func, args, kwargs)
-        )
+        keep(results)
+        self.tape.ops.append(op)
         given = {id(made): made.detach() for made in results}
         if target is not None:
-            self._write_back(target, given[id(result)], kind)
+            self._write_back(target, given[id(result)], op.kind)
             given[id(result)] = target
-        for number, made in zip(outputs, results, strict=True):
+        for number, made in zip(op.outputs, results, strict=True):
             self._known[id(given[id(made)])] = (number, made, given[id(made)])
         if isinstance(result, Tensor):
             return given[id(result)]
@@ -201,7 +214,7 @@ class _Recorder(TorchFunctionMode):
         memory = target.untyped_storage().data_ptr()
         for key, (_, _, other) in self._known.items():
             if other is not target and other.untyped_storage().data_ptr() == memory:
-                self._stale[key] = kind
+                self._stale[key] = kind, self._path()
         target.data = value
 
     def _out_of_place(self, func: Any, args: Any, kwargs: Any) -> tuple[Any, Any, Any]:
@@ -216,12 +229,34 @@ class _Recorder(TorchFunctionMode):
             self._refuse(func.__name__, "it has no out-of-place form")
         return twin, args, kwargs
 
-    def _refuse(self, what: str, why: str) -> None:
-        where = self._path() or "the model's forward"
+    def _refuse(self, what: str, why: str, path: str | None = None) -> None:
+        path = self._path() if path is None else path
+        where = repr(path) if path else "the model's forward"
         raise UnsupportedOperation(
-            f"{self._who}: cannot follow the in-place write {what} in {where!r}, because {why}. "
+            f"{self._who}: cannot follow the in-place write {what} in {where}, because {why}. "
             "Write it out of place (torch.cat, torch.where or a new variable)."
         )
+
+
+class _Call(NamedTuple):
+    """What there is to know of a torch function before it is called."""
+
+    kind: str
+    is_constant: bool
+    may_write: bool
+    with_winners: Callable[..., tuple[Tensor, Tensor]] | None
+
+
+@functools.cache
+def _call_of(func: Any) -> _Call:
+    kind = kind_of(func)
+    pools = kind.startswith(("max_pool", "adaptive_max_pool")) and not kind.endswith("indices")
+    return _Call(
+        kind=kind,
+        is_constant=kind in _CONSTANTS,
+        may_write=not pools,
+        with_winners=getattr(nn.functional, f"{kind}_with_indices") if pools else None,
+    )
 
 
 @functools.cache
@@ -306,12 +341,12 @@ def _module_paths(modules: dict[str, nn.Module]) -> Iterator[Callable[[], str]]:
         if threading.get_ident() == thread:
             running.append(names.get(id(module), running[-1]))
 
-    def leave(module: nn.Module, _: Any, __: Any) -> None:
+    def leave(_: nn.Module, __: Any, ___: Any) -> None:
         if threading.get_ident() == thread:
             running.pop()
 
     entering = register_module_forward_pre_hook(enter)
-    leaving = register_module_forward_hook(leave)
+    leaving = register_module_forward_hook(leave, always_call=True)
     try:
         yield lambda: running[-1]
     finally:

@@ -1,8 +1,8 @@
 """Targets: which number of the model's output is to be explained.
 
 A target is a class index, one index per sample, a :class:`Difference` of two classes, or any
-function from logits ``(N, K)`` to one score per sample ``(N,)``. ``None`` is each sample's predicted
-class, decided once from the logits.
+function from logits ``(N, K)`` to one score per sample ``(N,)``. ``None`` is each sample's
+predicted class, decided once from the logits.
 """
 
 from __future__ import annotations
@@ -102,10 +102,7 @@ def resolve(target: Target, logits: Tensor, who: str) -> Selection:
         return target
     if callable(target):
         return _checked(Score(target), logits, who)
-    index = torch.as_tensor(target, device=logits.device)
-    if index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
-        expected = "a class index, one per sample, or a function on the logits"
-        raise invalid(who, "target", expected, repr(target), "Use whole numbers")
+    index = _as_index(target, logits, who)
     index = index.long().expand(len(logits)) if index.ndim == 0 else index.long()
     if index.shape != (len(logits),):
         expected = f"one class or {len(logits)} classes, one per sample"
@@ -114,18 +111,38 @@ def resolve(target: Target, logits: Tensor, who: str) -> Selection:
     return Classes(index)
 
 
+def _as_index(target: object, logits: Tensor, who: str) -> Tensor:
+    try:
+        index = torch.as_tensor(target, device=logits.device)
+        whole = not (index.is_floating_point() or index.is_complex() or index.dtype == torch.bool)
+    except (TypeError, ValueError, RuntimeError):
+        whole = False
+    if not whole:
+        expected = "a class index, one per sample, or a function on the logits"
+        raise invalid(who, "target", expected, repr(target), "Use whole numbers")
+    return index
+
+
 def _check_classes(index: Tensor, logits: Tensor, who: str) -> None:
     classes = logits.shape[1]
-    wrong = index[(index < 0) | (index >= classes)]
-    if len(wrong):
-        expected = f"a class from 0 to {classes - 1}"
-        raise invalid(who, "target", expected, str(int(wrong[0])), "Choose one of the classes")
+    for given in (int(index.min()), int(index.max())):
+        if not 0 <= given < classes:
+            expected = f"a class from 0 to {classes - 1}"
+            raise invalid(who, "target", expected, str(given), "Choose one of the classes")
 
 
 def _checked(score: Score, logits: Tensor, who: str) -> Score:
-    made = score(logits)
+    expected = f"a function that returns one finite score per sample, shape ({len(logits)},)"
+    action = "Index the logits, as in lambda f: f[:, 3]"
+    try:
+        made = score(logits)
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        raise invalid(
+            who, "target", expected, f"{type(error).__name__}: {error}", action
+        ) from error
     if not isinstance(made, Tensor) or made.shape != (len(logits),):
         given = f"shape {tuple(made.shape)}" if isinstance(made, Tensor) else type(made).__name__
-        expected = f"a function that returns one score per sample, shape ({len(logits)},)"
-        raise invalid(who, "target", expected, given, "Index the logits, as in lambda f: f[:, 3]")
+        raise invalid(who, "target", expected, given, action)
+    if not bool(made.isfinite().all()):
+        raise invalid(who, "target", expected, "NaN or infinite scores", action)
     return score

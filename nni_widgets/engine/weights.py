@@ -1,4 +1,4 @@
-"""Modified copies of weights, made once per rule and layer and kept while the weight is the same."""
+"""Modified copies of weights, made once per rule and layer, kept while the weight is the same."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ _SMALL = 1 << 16
 _copies = WeakTensorKeyDictionary()
 
 
+@torch.no_grad()
 def modified(
     weight: Tensor, purpose: str, change: Callable[[Tensor], Tensor], depends: Tensor | float = 0.0
 ) -> Tensor:

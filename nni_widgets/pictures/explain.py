@@ -8,7 +8,8 @@ from typing import Any, TypeGuard
 
 from torch import Tensor, nn
 
-from nni_widgets.engine.methods import LRP
+from nni_widgets.engine.composites import EpsilonGammaBox
+from nni_widgets.engine.methods import LRP, Method
 from nni_widgets.engine.methods.base import AnyMethod, as_method
 from nni_widgets.engine.targets import Target
 from nni_widgets.pictures.explanation import Explanation
@@ -18,23 +19,27 @@ __all__ = ["Explanation", "explain", "explanations"]
 
 
 def explain(
-    model: nn.Module, x: Tensor, method: AnyMethod | None = None, target: Target = None
+    model: nn.Module,
+    x: Tensor,
+    method: AnyMethod | None = None,
+    target: Target = None,
+    layer: str = "",
 ) -> Explanation:
     """The explanation of the model's answers to x, by a method (default: LRP).
 
     ``method`` may be a plain function of ``(model, x, target)``; ``target`` is the predicted class
-    unless given. If the model has the attributes ``classes`` (names), ``low`` and ``high`` (pixels
+    unless given; ``layer`` shows the relevance at that layer in place of the input. If the model has the attributes ``classes`` (names), ``low`` and ``high`` (pixels
     that are black and white), they are used to show it. Raises as the method does.
     """
     *_, last = explanations(model, x, method, target)
-    return last
+    return last.at(layer)
 
 
 def explanations(
     model: nn.Module, x: Tensor, method: AnyMethod | None = None, target: Target = None
 ) -> Iterator[Explanation]:
     """Better and better explanations, one per result of the method; the last is complete."""
-    chosen = LRP() if method is None else as_method(method)
+    chosen = default_method(model) if method is None else as_method(method)
     kept: Tensor | None = None
     for result in chosen.steps(model, x, target, layers=True):
         if kept is None:
@@ -42,6 +47,12 @@ def explanations(
             low, high = _range(model, kept)
         classes = _classes(model, result.logits.shape[1])
         yield Explanation(kept, chosen, result, classes, low, high)
+
+
+def default_method(model: nn.Module) -> Method:
+    """LRP for images, its box that of the model's pixels if the model says what they are."""
+    levels = _levels(model)
+    return LRP(rules=EpsilonGammaBox(low=levels[0], high=levels[1])) if levels else LRP()
 
 
 def _classes(model: nn.Module, count: int) -> tuple[str, ...]:
@@ -52,10 +63,12 @@ def _classes(model: nn.Module, count: int) -> tuple[str, ...]:
 
 
 def _range(model: nn.Module, x: Tensor) -> tuple[Level, Level]:
+    return _levels(model) or (float(x.min()), float(x.max()))
+
+
+def _levels(model: nn.Module) -> tuple[Level, Level] | None:
     low, high = getattr(model, "low", None), getattr(model, "high", None)
-    if _is_level(low) and _is_level(high):
-        return low, high
-    return float(x.min()), float(x.max())
+    return (low, high) if _is_level(low) and _is_level(high) else None
 
 
 def _is_level(value: Any) -> TypeGuard[Level]:

@@ -30,7 +30,8 @@ class Explanation:
     """Why the model answers as it does, for N samples: made by :func:`explain`.
 
     ``low`` and ``high`` are black and white of the input's picture; ``shared_scale`` is given by
-    :meth:`share_scale`. All raw values are kept; only pictures are scaled.
+    :meth:`share_scale`, ``layer`` by :meth:`at`: pictures and digest then show the relevance there,
+    not at the input. All raw values are kept; only pictures are scaled.
     """
 
     x: Tensor
@@ -40,6 +41,7 @@ class Explanation:
     low: Level
     high: Level
     shared_scale: Scale | None = None
+    layer: str = ""
 
     @property
     def attribution(self) -> Tensor:
@@ -118,17 +120,16 @@ class Explanation:
         """One number per place, ``(N, H, W)``."""
         return heatmap(self.attribution, self.method.channels)
 
-    @cached_property
-    def scale(self) -> Scale:
-        """The scale of the pictures: the shared one, or one for all samples of this batch."""
-        return self.shared_scale or scale_of(self.heatmaps, signed=self.method.signed)
+    def scale(self, i: int = 0) -> Scale:
+        """The scale of sample ``i``: the shared one, or that of its own shown map."""
+        return self.scale_for(self.shown(i))
 
     def scale_for(self, values: Tensor) -> Scale:
         """The scale for one map of this explanation, such as a layer's: the shared or its own."""
         return self.shared_scale or scale_of(values, signed=self.method.signed)
 
     def share_scale(self, *others: Explanation) -> tuple[Explanation, ...]:
-        """This explanation and the others, to be shown on one scale."""
+        """This explanation and the others, all samples of each, to be shown on one scale."""
         all_of_them = (self, *others)
         signed = any(one.method.signed for one in all_of_them)
         scale = scale_of(*(one.heatmaps for one in all_of_them), signed=signed)
@@ -137,6 +138,19 @@ class Explanation:
     def heatmap(self, i: int = 0) -> Tensor:
         """The heatmap of sample ``i``, ``(H, W)``."""
         return self.heatmaps[self._sample(i)]
+
+    def at(self, layer: str) -> Explanation:
+        """This explanation, shown at a layer; an empty string is the input.
+
+        Raises ``ValueError`` if the method has no relevance there.
+        """
+        if layer:
+            self.layer_map(layer)
+        return dataclasses.replace(self, layer=layer)
+
+    def shown(self, i: int = 0) -> Tensor:
+        """The map that is shown of sample ``i``: the heatmap, or the relevance at ``layer``."""
+        return self.layer_map(self.layer, i) if self.layer else self.heatmap(i)
 
     def flow(self, i: int = 0) -> tuple[FlowRow, ...]:
         """Layer by layer from the output down; empty unless the method propagates."""
@@ -179,8 +193,9 @@ class Explanation:
 
         Method, target, prediction; the sums; the heatmap as block means, the largest being 8 or -8.
         """
-        eight, blocks = block_lines(self.heatmap(i))
-        heading = f"{self.code}, {self._answer(i)}"
+        eight, blocks = block_lines(self.shown(i))
+        where = f", at {self.layer}" if self.layer else ""
+        heading = f"{self.code}{where}, {self._answer(i)}"
         return "\n".join([heading, f"{self.sums(i)}; 8 stands for {eight}", *blocks])
 
     def png(self, i: int = 0) -> bytes:
@@ -226,16 +241,18 @@ class Explanation:
 
     def _figure(self, samples: list[int]) -> bytes:
         panels = [
-            Panel(self.x[i], self.heatmap(i), f"{self._answer(i)}. {self.adds_up(i)}")
+            Panel(
+                self.x[i], self.shown(i), self.scale(i), f"{self._answer(i)}. {self.adds_up(i)}"
+            )
             for i in samples
         ]
         metadata = {
             "Software": "nni_widgets",
             "Method": self.code,
-            "Scale": f"{self.scale.low:g} to {self.scale.limit:g}",
+            "Scale": "\n".join(str(self.scale(i)) for i in samples),
             "Explanation": "\n".join(self.digest(i) for i in samples),
         }
-        return figure_png(panels, self.scale, self.code, self.low, self.high, metadata)
+        return figure_png(panels, self.code, self.low, self.high, metadata)
 
     def _sample(self, i: int) -> int:
         if not 0 <= i < len(self.x):

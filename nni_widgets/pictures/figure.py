@@ -27,25 +27,25 @@ _SPOKEN = {"Σ": "sum ", "−": "-", "′": "'", "×": "x", "ε": "epsilon", "γ
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """One row of a figure: an input ``(C, H, W)``, its heatmap ``(H, W)``, and words below."""
+    """One row of a figure: an input ``(C, H, W)``, its heatmap ``(H, W)`` on a scale, and words."""
 
     image: Map
     values: Map
+    scale: Scale
     caption: str = ""
 
 
 def figure_png(
     panels: Sequence[Panel],
-    scale: Scale,
     title: str = "",
     low: Level = 0.0,
     high: Level = 1.0,
     metadata: Metadata | None = None,
 ) -> bytes:
-    """The panels below one another, on one scale; small pictures are magnified, pixel by pixel."""
+    """The panels below one another, each with its scale; small pictures are magnified."""
     if not panels:
         raise invalid("figure_png", "panels", "at least one", "none", "Give a sample to show")
-    rows = [_row(panel, scale, low, high) for panel in panels]
+    rows = [_row(panel, low, high) for panel in panels]
     width = max(row.width for row in rows) + 2 * _GAP
     parts = [_text(title, width), *rows] if title else rows
     page = Image.new("RGB", (width, sum(part.height + _GAP for part in parts) + _GAP), _PAPER)
@@ -56,10 +56,10 @@ def figure_png(
     return png(page, metadata)
 
 
-def _row(panel: Panel, scale: Scale, low: Level, high: Level) -> Image.Image:
-    both = input_image(panel.image, low, high), palette_image(panel.values, scale)
+def _row(panel: Panel, low: Level, high: Level) -> Image.Image:
+    both = input_image(panel.image, low, high), palette_image(panel.values, panel.scale)
     shown = [_shown(image) for image in both]
-    bar = _bar(scale, max(_BAR_HEIGHT, *(image.height for image in shown)))
+    bar = _bar(panel.scale, max(_BAR_HEIGHT, *(image.height for image in shown)))
     width = sum(image.width + _GAP for image in shown) + bar.width
     words = _text(panel.caption, width, margin=0) if panel.caption else None
     height = bar.height + (words.height + _SMALL_GAP if words else 0)

@@ -49,6 +49,9 @@ class Scale:
             action = "Take it from the maps with scale_of(...)"
             raise invalid("Scale", "limit", "a finite number above 0", repr(self.limit), action)
 
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.limit:g}"
+
     @property
     def low(self) -> float:
         """The value of the first colour."""

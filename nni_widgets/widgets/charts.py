@@ -39,7 +39,7 @@ class ClassBars:
                 bqplot.Axis(scale=names, tick_style=text, grid_lines="none"),
                 bqplot.Axis(
                     scale=shares,
-                    orientation="vertical",
+                    side="left",
                     tick_style=text,
                     num_ticks=3,
                     tick_format=".1f",

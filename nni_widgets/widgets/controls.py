@@ -14,7 +14,10 @@ from typing import Any, Protocol
 import ipywidgets as widgets
 
 from nni_widgets.params import Declared, Param, params
+from nni_widgets.widgets.quiet import Quiet
 
+SIDE: dict[str, str] = {"width": "236px"}
+SIDE_STYLE: dict[str, str] = {"description_width": "60px"}
 _DESCRIPTION = {"description_width": "84px"}
 
 OnValue = Callable[[Any], None]
@@ -41,17 +44,22 @@ class ParameterPanel:
         self.box = widgets.VBox()
         self.box.add_class("nn-parameters")
         self._on_change, self._on_error = on_change, on_error
-        self.show(value)
+        self.value = value
+        self._build()
 
     def show(self, value: Declared) -> None:
         """Show another value, of the same or of another class."""
-        same = hasattr(self, "value") and type(value) is type(self.value)
+        same = type(value) is type(self.value)
         self.value = value
-        if same:
-            for name, control in self._controls.items():
-                control.set(getattr(value, name))
+        if not same:
+            self._build()
             return
-        self._controls = {
+        for name, control in self._controls.items():
+            control.set(getattr(value, name))
+
+    def _build(self) -> None:
+        value = self.value
+        self._controls: dict[str, Control] = {
             declaration.name: self._control(declaration, getattr(value, declaration.name))
             for declaration in params(value)
             if declaration.kind != "value"
@@ -88,7 +96,7 @@ class _Number:
     """
 
     def __init__(self, declaration: Param, value: Any, changed: OnValue) -> None:
-        self._changed, self._quiet = changed, False
+        self._changed, self._quiet = changed, Quiet()
         self._low, self._high = declaration.slider or (declaration.low or 0, declaration.high or 1)
         self._log, self._whole = declaration.log, declaration.kind == "int"
         self._slider = self._make_slider(declaration)
@@ -128,12 +136,9 @@ class _Number:
         )
 
     def _show(self, value: float) -> None:
-        self._quiet = True
-        try:
+        with self._quiet:
             self._field.value = value
             self._slider.value = min(max(value, self._low), self._high)
-        finally:
-            self._quiet = False
 
     @property
     def _base(self) -> int:
@@ -144,18 +149,15 @@ class _Number:
 
     def _step(self, value: float) -> int:
         place = self._place(min(max(value, self._low), self._high))
-        return math.floor((place - self._slider.min) / self._slider.step + 0.5)
+        return math.floor((place - float(self._slider.min)) / float(self._slider.step) + 0.5)
 
     def _slid(self, change: dict[str, Any]) -> None:
         if self._quiet or self._step(change["new"]) == self._step(self._field.value):
             return
         digits = 2 if self._log else 4
         value = round(change["new"]) if self._whole else float(f"{change['new']:.{digits}g}")
-        self._quiet = True
-        try:
+        with self._quiet:
             self._field.value = value
-        finally:
-            self._quiet = False
         self._changed(value)
 
     def _typed(self, change: dict[str, Any]) -> None:
@@ -172,31 +174,26 @@ class _Choice:
         if declaration.kind == "bool":
             self.widget = widgets.Checkbox(value=value, description=name, style=_DESCRIPTION)
         else:
+            options = [(_marked(str(c), c == declaration.default), c) for c in declaration.choices]
             self.widget = widgets.Dropdown(
-                options=declaration.choices, value=value, description=name, style=_DESCRIPTION
+                options=options, value=value, description=name, style=_DESCRIPTION
             )
-        self._quiet = False
+        self._quiet = Quiet()
         self.widget.add_class(f"nn-{declaration.name}")
-        self.widget.observe(
-            lambda change: None if self._quiet else changed(change["new"]), "value"
-        )
+        self.widget.observe(lambda change: None if self._quiet else changed(change["new"]), "value")
 
     def set(self, value: Any) -> None:
-        self._quiet = True
-        try:
+        with self._quiet:
             self.widget.value = value
-        finally:
-            self._quiet = False
 
 
 class _Part:
     """A drop-down of classes and the controls of the chosen one; each class keeps its settings."""
 
-    def __init__(
-        self, declaration: Param, value: Any, changed: OnValue, on_error: OnError
-    ) -> None:
+    def __init__(self, declaration: Param, value: Any, changed: OnValue, on_error: OnError) -> None:
         self._options = declaration.options() if declaration.options else ()
-        self._changed, self._quiet = changed, False
+        self._default = type(declaration.default)
+        self._changed, self._quiet = changed, Quiet()
         self._kept: dict[type, Any] = {}
         name = declaration.name.replace("_", " ")
         self._picker = widgets.Dropdown(description=name, style=_DESCRIPTION)
@@ -208,17 +205,14 @@ class _Part:
         self._picker.observe(self._picked, "value")
 
     def set(self, value: Any) -> None:
-        self._quiet = True
-        try:
+        with self._quiet:
             self._kept[type(value)] = value
             classes = dict.fromkeys((*self._options, *self._kept))
-            options = [(title(kind), kind) for kind in classes]
+            options = [(_marked(title(kind), kind is self._default), kind) for kind in classes]
             if [kind for _, kind in options] != [kind for _, kind in self._picker.options]:
                 self._picker.options = options
             self._picker.value = type(value)
             self._panel.show(value)
-        finally:
-            self._quiet = False
 
     def _picked(self, change: dict[str, Any]) -> None:
         if self._quiet:
@@ -232,13 +226,17 @@ class _Part:
         self._changed(value)
 
 
-_TITLES = {"Composite": "own table"}
+_TITLES = {"Composite": "own table", "FunctionMethod": "own function"}
 
 
 def title(kind: type) -> str:
     """What a class is called in a drop-down."""
     given = getattr(kind, "title", "")
     return given if isinstance(given, str) and given else _TITLES.get(kind.__name__, kind.__name__)
+
+
+def _marked(name: str, is_default: bool) -> str:
+    return f"{name} (default)" if is_default else name
 
 
 def close_all(widget: Any) -> None:

@@ -2,89 +2,90 @@
 
 from __future__ import annotations
 
-import html
-import traceback
+import threading
 from collections.abc import Hashable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import ipywidgets as widgets
-import torch
 from torch import Tensor, nn
 
 from nni_widgets.engine.methods import METHODS, Method, as_method
 from nni_widgets.engine.methods.base import AnyMethod
-from nni_widgets.engine.targets import Difference, Target
+from nni_widgets.engine.targets import Target
 from nni_widgets.errors import invalid
 from nni_widgets.params import as_code
 from nni_widgets.pictures.explain import Explanation, explanations
-from nni_widgets.pictures.heatmap import scale_of
+from nni_widgets.pictures.heatmap import Scale, scale_of
+from nni_widgets.pictures.readout import block_lines
 from nni_widgets.session import Cache, Outcome, Phase, Request, Status, Step, Worker
-from nni_widgets.widgets.charts import ClassBars
 from nni_widgets.widgets.controls import close_all
 from nni_widgets.widgets.inputs import BatchInput, DrawingInput, Source
 from nni_widgets.widgets.labels import Labels
+from nni_widgets.widgets.pad import DrawingPad
 from nni_widgets.widgets.page import Page
-from nni_widgets.widgets.panes import INPUT, Pane, name_of
+from nni_widgets.widgets.panes import INPUT, Pane
+from nni_widgets.widgets.scores import Scores, target_code
+from nni_widgets.widgets.status import StatusLine
+from nni_widgets.widgets.view import View
 from nni_widgets.zoo import models
 
 Shown = tuple[Explanation, ...]
 _STYLE = Path(__file__).with_name("style.css")
-_PROGRESS_AFTER = 0.3
-_PREDICTED = -1
-_WIDE = {"width": "236px"}
+_DISPLAY_WAITS = 4.0
+_WAITING = "The first picture is being computed …"
 _NAMES = {
     "nn-input": "the picture that is explained",
     "nn-heatmap": "heatmap: orange speaks for the explained class, purple against it",
     "nn-scale": "the scale of the heatmap",
     "nn-picture": "picture number",
     "nn-overlay": "strength of the heatmap over the picture",
-    "nn-scores": "probability of each class; a table is in the status line",
 }
 
 
 class Explorer(widgets.VBox):
     """Explains one picture at a time, live; made by :func:`explore` and :func:`draw`.
 
-    ``method``, ``target`` and ``layer`` can be read and set; ``drain`` waits until the pictures
-    are there; ``explanation`` is the last one shown; ``digest`` is its short text form. Errors are
-    shown in the explorer, which stays usable. ``close`` ends its thread and its widgets.
+    ``method``, ``target``, ``compare``, ``layer`` and ``overlay`` can be read and set; ``drain``
+    waits until the pictures are there; ``explanation`` is the last one shown; ``digest`` is its
+    short text form. Errors are shown in the explorer, which stays usable. ``close`` ends its thread
+    and its widgets.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        source: type[BatchInput] | type[DrawingInput],
-        content: Any,
-        method: AnyMethod,
-        target: int | None,
-        methods: Sequence[AnyMethod],
-        names: tuple[str, str],
+        source: Source,
+        methods: Sequence[Method],
+        method: Method,
+        target: Target = None,
+        names: tuple[str, str] = ("model", "x"),
         preparation: str = "",
         large: bool = False,
     ) -> None:
-        self._model, self._names, self._preparation = model, names, preparation
-        self._start = as_method(method), target
-        self._target = target
-        self._quiet = True
-        known = [as_method(each) for each in methods]
-        self._cache: Cache[Shown] = Cache(_size_of, max_entries=32)
-        self._worker: Worker[Shown] = Worker(self._show, self._fail, self._progress, self._cache)
-        self._source = self._make_source(source, content)
-        self._panes = [
-            Pane(known, self._start[0], self._ask, self._refuse),
-            Pane(known, known[1 % len(known)], self._ask, self._refuse),
-        ]
-        self._classes = self._class_names()
-        self._build(large)
+        self._model, self._source = model, source
+        self._names, self._preparation = names, preparation
+        self._first_target = target
+        self._asking, self._painting = threading.Lock(), threading.RLock()
+        self._outcome: Outcome[Shown] | None = None
+        self._busy = False
+        self._status = StatusLine()
+        second = methods[1 % len(methods)]
+        self._panes = [Pane(methods, each, self._ask, self._refuse) for each in (method, second)]
+        classes = getattr(model, "classes", None) or ()
+        self._scores = Scores(tuple(map(str, classes)), target, self._ask)
+        self._view = View(self._look, self._compared)
+        self._page = Page(self._hover, self._cancel)
+        cache: Cache[Shown] = Cache(_size_of, max_entries=32)
+        self._worker: Worker[Shown] = Worker(self._show, self._fail, self._progress, cache)
         super().__init__(self._layout())
         self.add_class("nn-explorer")
         if large:
             self.add_class("nn-large")
-        self._quiet = False
+        source.connect(self._ask, self._cancel)
+        self._status.say(_WAITING)
         self._ask()
-
-    # what can be read and set
 
     @property
     def method(self) -> Method:
@@ -97,25 +98,45 @@ class Explorer(widgets.VBox):
         self._ask()
 
     @property
-    def target(self) -> int | None:
-        """The class that is explained; ``None`` is the predicted one."""
-        return self._target
+    def target(self) -> Target:
+        """What is explained: a class, ``None`` for the predicted one, or the target given."""
+        return self._scores.target
 
     @target.setter
-    def target(self, target: int | None) -> None:
-        self._choose(target)
+    def target(self, target: Target) -> None:
+        self._scores.set(target)
+        self._ask()
+
+    @property
+    def compare(self) -> Method | None:
+        """The method beside the first; ``None`` if there is only one."""
+        return self._panes[1].method if self._view.compare else None
+
+    @compare.setter
+    def compare(self, method: AnyMethod | None) -> None:
+        if method is not None:
+            self._panes[1].set(as_method(method))
+        self._view.compare = method is not None
+        self._ask()
 
     @property
     def layer(self) -> str:
-        """The layer whose relevance is shown, or ``(input)``."""
-        return str(self._layer.value)
+        """The layer whose relevance is shown, or ``(input)``. To set it waits for the picture."""
+        return self._view.layer
 
     @layer.setter
     def layer(self, label: str) -> None:
-        if label not in self._layer.options:
-            known = ", ".join(self._layer.options)
-            raise invalid("Explorer", "layer", f"one of {known}", repr(label), "Correct its name")
-        self._layer.value = label
+        self.drain()
+        self._view.layer = label
+
+    @property
+    def overlay(self) -> float:
+        """How much the heatmap covers the picture below it, up to 1; 0 shows it alone."""
+        return self._view.overlay
+
+    @overlay.setter
+    def overlay(self, strength: float) -> None:
+        self._view.overlay = strength
 
     @property
     def explanation(self) -> Explanation | None:
@@ -123,9 +144,11 @@ class Explorer(widgets.VBox):
         return self._panes[0].explanation
 
     @property
-    def pad(self) -> Any:
+    def pad(self) -> DrawingPad:
         """The drawing pad of an explorer made by :func:`draw`."""
-        return cast(DrawingInput, self._source).pad
+        if isinstance(self._source, DrawingInput):
+            return self._source.pad
+        raise AttributeError("Explorer: this one explains given pictures; nni.draw() has a pad.")
 
     def drain(self, timeout: float = 30.0) -> Explorer:
         """Wait until everything asked for is shown. Raises ``TimeoutError``."""
@@ -133,27 +156,26 @@ class Explorer(widgets.VBox):
         return self
 
     def digest(self) -> str:
-        """The numbers that matter, as short text that is the same in every run."""
-        if self.explanation is None:
-            return self._message
-        lines = [self.explanation.digest(0)]
-        if self.layer != INPUT:
-            lines.append(f"shown at layer {self.layer}")
-        return "\n".join(lines)
+        """The numbers that matter, as short text that is the same in every run; waits for them.
+
+        While there is an error, or nothing to explain, it is the sentence that says so.
+        """
+        self.drain()
+        return self._text()
 
     def code(self) -> str:
         """The cell that makes this picture again."""
         model, name = self._names
-        prepare, x = self._source.code(model, name)
+        prepare, x = self._source.code(name)
         arguments = [model, x, as_code(self.method)]
-        if self._target is not None:
-            arguments.append(f"target={self._target}")
-        if self.layer != INPUT:
-            arguments.append(f"layer={self.layer!r}")
-        return (
-            "import nni_widgets as nni\n\n"
-            f"{self._preparation}{prepare}nni.explain({', '.join(arguments)})"
-        )
+        if self.target is not None:
+            arguments.append(f"target={target_code(self._scores.of(self._source.number))}")
+        call = f"({', '.join(arguments)})"
+        look = [f"explorer.{name} = {value}\n" for name, value in self._look_as_code().items()]
+        made = f"nni.explain{call}"
+        if look:
+            made = f"explorer = nni.explore{call}\n{''.join(look)}explorer"
+        return f"import nni_widgets as nni\n\n{self._preparation}{prepare}{made}"
 
     def close(self) -> None:
         """End the worker and close every widget of the explorer."""
@@ -163,87 +185,49 @@ class Explorer(widgets.VBox):
         super().close()
 
     def __repr__(self) -> str:
-        return self.digest()
+        return self._text()
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        self.drain()
-        bundle = super()._repr_mimebundle_(**kwargs)
-        data: dict[str, Any] = bundle[0] if isinstance(bundle, tuple) else bundle
-        data["text/plain"] = self.digest()
+        with suppress(TimeoutError):  # then the page shows how far the work is
+            self.drain(_DISPLAY_WAITS)
+        data: dict[str, Any] = super()._repr_mimebundle_(**kwargs)
+        data["text/plain"] = self._text()
         if self.explanation is not None:
             data["image/png"] = self.explanation.png()
         return data
 
-    # what it is built of
+    def _text(self) -> str:
+        outcome = self._outcome
+        shown = [pane.explanation for pane in self._active if pane.explanation is not None]
+        if self._status.refused or not shown or outcome is None or not outcome.finished:
+            return self._status.words
+        return "\n".join([made.digest() for made in shown] + self._layer_in_numbers())
 
-    def _make_source(
-        self, source: type[BatchInput] | type[DrawingInput], content: Any
-    ) -> Source:
-        if source is DrawingInput:
-            return DrawingInput(content, self._ask)
-        return BatchInput(self._model, content, self._ask)
+    def _layer_in_numbers(self) -> list[str]:
+        if self.layer == INPUT or self.explanation is None:
+            return []
+        eight, blocks = block_lines(self.explanation.layer_map(self.layer))
+        return [f"at {self.layer}; 8 stands for {eight}", *blocks]
 
-    def _class_names(self) -> tuple[str, ...]:
-        classes = getattr(self._model, "classes", None)
-        return tuple(map(str, classes)) if classes else ()
-
-    def _build(self, large: bool) -> None:
-        self._bars = ClassBars(self._classes or ("0",), self._choose)
-        self._layer = widgets.Dropdown(
-            description="layer", options=[INPUT], style={"description_width": "60px"}, layout=_WIDE
-        )
-        self._layer.add_class("nn-layer")
-        self._layer.observe(lambda _: self._repaint(), "value")
-        self._target_picker = widgets.Dropdown(
-            description="explain",
-            options=self._target_options(),
-            value=self._picked_target,
-            style={"description_width": "60px"}, layout=_WIDE,
-        )
-        self._target_picker.add_class("nn-target")
-        self._target_picker.observe(self._target_picked, "value")
-        self._overlay = widgets.FloatSlider(
-            description="overlay", max=1.0, step=0.05, style={"description_width": "60px"}, layout=_WIDE
-        )
-        self._overlay.add_class("nn-overlay")
-        self._overlay.observe(lambda _: self._repaint(), "value")
-        self._compare = widgets.Checkbox(description="compare two methods", indent=False, layout=_WIDE)
-        self._compare.add_class("nn-compare")
-        self._compare.observe(self._comparing, "value")
-        self._shared = widgets.Checkbox(
-            value=True, description="one scale for both", indent=False, layout=_WIDE
-        )
-        self._shared.add_class("nn-shared")
-        self._shared.observe(lambda _: self._repaint(), "value")
-        self._message = ""
-        self._status = widgets.HTML()
-        self._status.add_class("nn-status")
-        self._bar = widgets.IntProgress(layout=widgets.Layout(width="160px"))
-        self._bar.add_class("nn-progress")
-        self._bar.layout.visibility = "hidden"
-        self._code = widgets.Textarea(
-            description="code", layout=widgets.Layout(width="100%", height="120px", display="none")
-        )
-        self._code.add_class("nn-code")
-        self._page = Page(self._hover, self._cancel)
-        self._labels = Labels(_NAMES)
+    def _look_as_code(self) -> dict[str, str]:
+        look = {"compare": self.compare, "layer": self.layer, "overlay": self.overlay}
+        plain = {"compare": None, "layer": INPUT, "overlay": 0.0}
+        return {name: as_code(value) for name, value in look.items() if value != plain[name]}
 
     def _layout(self) -> list[widgets.Widget]:
         first, second = self._panes
-        self._scores = widgets.VBox([self._bars.widget])
-        choices = [self._target_picker, self._layer, self._overlay, self._compare, self._shared]
-        side = widgets.VBox([self._scores, *choices])
+        side = widgets.VBox([self._scores.widget, self._view.widget])
         top = widgets.HBox([self._source.widget, first.view, second.view, side])
+        foot = widgets.HBox([*self._buttons(), self._status.progress])
         below = widgets.HBox([first.controls, second.controls])
-        for part in (second.view, second.controls, self._shared):
-            part.layout.display = "none"
-        foot = widgets.HBox([*self._buttons(), self._bar])
-        for row in (top, below, foot):
+        for row in (top, foot, below):
             row.add_class("nn-row")
+        self._show_panes()
+        self._code = widgets.Textarea(description="code", layout={"display": "none"})
+        self._code.add_class("nn-code")
         style = widgets.HTML(f"<style>{_STYLE.read_text()}</style>")
-        hidden = widgets.HBox([style, self._page, self._labels])
-        hidden.add_class("nn-hidden")
-        return [hidden, top, self._status, foot, self._code, below]
+        hidden = widgets.HBox([style, self._page, Labels(_NAMES)]).add_class("nn-hidden")
+        return [hidden, top, self._status.widget, foot, self._code, below]
 
     def _buttons(self) -> list[widgets.Button]:
         actions = {
@@ -261,42 +245,43 @@ class Explorer(widgets.VBox):
             buttons.append(button)
         return buttons
 
-    def _target_options(self) -> list[tuple[str, int]]:
-        numbered = [(name, number) for number, name in enumerate(self._classes)]
-        return [("the predicted class", _PREDICTED), *numbered]
-
     @property
-    def _picked_target(self) -> int:
-        """The target as the picker has it; a class not yet known by name comes with the names."""
-        if self._target is None or self._target >= len(self._classes):
-            return _PREDICTED
-        return self._target
+    def _active(self) -> list[Pane]:
+        return self._panes if self._view.compare else self._panes[:1]
+
+    def _show_panes(self) -> None:
+        second = self._panes[1]
+        for part in (second.view, second.controls):
+            part.layout.display = None if self._view.compare else "none"
 
     # from a change to a picture
 
     def _ask(self) -> None:
-        if self._quiet:
-            return
-        x = self._source.x
-        if x is None:
+        """Ask for what is selected now. Callbacks come on several threads: the last one wins."""
+        with self._asking:
+            current = self._source.current()
+            if current is not None:
+                self._submit(*current)
+        if current is None:
             self._worker.cancel()
             self._show_nothing()
-            return
-        methods = [pane.method for pane in self._active]
-        key: Hashable = (self._source.key, self._target, tuple(methods))
+
+    def _submit(self, key: Hashable, x: Tensor) -> None:
         try:
-            request = Request(key, lambda: self._work(x, self._target, methods))
-        except TypeError:
-            request = Request(object(), lambda: self._work(x, self._target, methods))
-        self._worker.submit(request)
+            self._worker.submit(self._request(key, x))
+        except ValueError as error:
+            self._worker.cancel()
+            self._refuse(error)
 
-    @property
-    def _active(self) -> list[Pane]:
-        return self._panes if self._compare.value else self._panes[:1]
+    def _request(self, key: Hashable, x: Tensor) -> Request[Shown]:
+        target = self._scores.of(self._source.number)
+        methods = [pane.method for pane in self._active]
+        try:
+            return Request((key, target, *methods), lambda: self._work(x, target, methods))
+        except TypeError:  # a method or target that cannot be told from others: no cache
+            return Request(object(), lambda: self._work(x, target, methods))
 
-    def _work(
-        self, x: Tensor, target: Target, methods: list[Method]
-    ) -> Iterator[Step[Shown]]:
+    def _work(self, x: Tensor, target: Target, methods: Sequence[Method]) -> Iterator[Step[Shown]]:
         ready: Shown = ()
         done = 0
         for position, method in enumerate(methods):
@@ -307,95 +292,53 @@ class Explorer(widgets.VBox):
             ready, done = (*ready, made), done + result.of
 
     def _show(self, outcome: Outcome[Shown]) -> None:
-        self._outcome = outcome
-        self._paint(outcome.value)
-        first = outcome.value[0]
-        chosen = getattr(first.result.selection, "index", None)
-        probabilities = first.probabilities[0].cpu().numpy()
-        if not self._classes:
-            self._classes = tuple(map(str, range(len(probabilities))))
-            self._make_bars()
-        self._bars.show(probabilities, None if chosen is None else int(chosen[0]))
-        self._offer_layers(first)
-        self._tell(outcome)
+        with self._painting:
+            if self._source.current() is None:
+                return
+            self._outcome = outcome
+            self._paint(outcome.value)
+            first = outcome.value[0]
+            self._scores.show(first)
+            self._view.offer([layer.label for layer in reversed(first.result.layers)])
+            self._tell(outcome)
 
     def _paint(self, shown: Shown) -> None:
-        scale = None
-        if self._compare.value and self._shared.value and len(shown) > 1 and self.layer == INPUT:
-            signed = any(made.method.signed for made in shown)
-            scale = scale_of(*(made.heatmap(0) for made in shown), signed=signed)
+        scale = self._common_scale(shown)
         for pane, made in zip(self._active, shown, strict=False):
-            pane.show(made, scale, self.layer, self._overlay.value)
+            pane.show(made, scale, self.layer, self.overlay)
 
-    def _repaint(self) -> None:
-        if self._quiet:
-            return
-        shown = tuple(pane.explanation for pane in self._active if pane.explanation is not None)
-        try:
-            self._paint(shown)
-        except ValueError as error:
-            self._refuse(error)
+    def _common_scale(self, shown: Shown) -> Scale | None:
+        if not self._view.one_scale or len(shown) < 2 or self.layer != INPUT:
+            return None
+        signed = any(made.method.signed for made in shown)
+        return scale_of(*(made.heatmap() for made in shown), signed=signed)
 
-    def _make_bars(self) -> None:
-        replaced = self._bars.widget
-        self._bars = ClassBars(self._classes, self._choose)
-        self._scores.children = (self._bars.widget,)
-        close_all(replaced)
-        self._quiet = True
-        try:
-            self._target_picker.options = self._target_options()
-            self._target_picker.value = self._picked_target
-        finally:
-            self._quiet = False
-
-    def _offer_layers(self, made: Explanation) -> None:
-        options = (INPUT, *(layer.label for layer in reversed(made.result.layers)))
-        if options != tuple(self._layer.options):
-            self._quiet = True
-            try:
-                wanted = self._layer.value
-                self._layer.options = options
-                self._layer.value = wanted if wanted in options else INPUT
-                self._layer.disabled = len(options) == 1
-            finally:
-                self._quiet = False
+    def _look(self) -> None:
+        with self._painting:
+            self._paint(tuple(p.explanation for p in self._active if p.explanation is not None))
 
     def _show_nothing(self) -> None:
-        for pane in self._panes:
-            pane.clear()
-        self._bars.clear()
-        self._say(self._source.empty)
+        with self._painting:
+            self._outcome = None
+            for pane in self._panes:
+                pane.clear()
+            self._scores.clear()
+            self._status.say(self._source.empty)
 
     # words
 
     def _tell(self, outcome: Outcome[Shown]) -> None:
         made = outcome.value[-1]
-        logits = made.result.logits[0]
-        best = int(logits.argmax())
-        share = float(made.probabilities[0, best])
         words = [
-            f"predicted {self._classes[best]} ({share:.2f})",
+            f"predicted {made.predicted[0]} ({float(made.probabilities[0].max()):.2f})",
             f"explained: {made.target_names[0]}",
-            f"{name_of(made.method)}: {made.result.passes:g} passes, {1000 * outcome.elapsed:.0f} ms",
         ]
-        if not outcome.finished:
-            words.append(f"{outcome.done} of {outcome.of}")
-        self._say(" · ".join(words), generation=outcome.generation)
-
-    def _say(self, text: str, generation: int | None = None) -> None:
-        self._message = text
-        mark = f' <small class="nn-generation">#{generation}</small>' if generation else ""
-        self._status.value = (
-            f'<p role="status" aria-live="polite">{html.escape(text)}{mark}</p>'
-        )
+        cost = f"{made.result.passes:g} passes, {1000 * outcome.elapsed:.0f} ms"
+        words.append(f"{made.name}: {cost if outcome.finished else 'a first picture'}")
+        self._status.say(" · ".join(words), outcome.generation)
 
     def _refuse(self, error: BaseException) -> None:
-        self._message = str(error) or type(error).__name__
-        details = "".join(traceback.format_exception(error))
-        self._status.value = (
-            f'<div role="alert" class="nn-error"><p>{html.escape(self._message)}</p>'
-            f"<details><summary>details</summary><pre>{html.escape(details)}</pre></details></div>"
-        )
+        self._status.refuse(error)
         for pane in self._panes:
             pane.dim()
 
@@ -403,34 +346,31 @@ class Explorer(widgets.VBox):
         self._refuse(error)
 
     def _progress(self, status: Status) -> None:
-        working = status.phase is Phase.WORKING
-        slow = working and self._outcome.elapsed > _PROGRESS_AFTER / 2
-        self._bar.layout.visibility = "visible" if slow else "hidden"
-        if slow:
-            self._bar.max, self._bar.value = status.of, status.done
+        self._busy = status.phase in (Phase.QUEUED, Phase.WORKING)
+        if status.phase is Phase.QUEUED:
+            self._status.begin(" and ".join(pane.label for pane in self._active))
+        elif status.phase is Phase.WORKING and self._outcome is not None:
+            what, elapsed = self._outcome.value[-1].name, self._outcome.elapsed
+            self._status.advance(what, status.done, status.of, elapsed)
+        else:
+            self._status.end()
         if status.phase is Phase.CANCELLED:
-            for pane in self._panes:
-                pane.dim()
-            self._say("cancelled: the picture is the last one that was ready")
+            self._say_cancelled()
 
-    # what the buttons do
+    def _say_cancelled(self) -> None:
+        if self._source.current() is None:
+            return
+        outcome = self._outcome
+        part = outcome is not None and not outcome.finished
+        at = f" after {outcome.done} of {outcome.of}" if part and outcome else ""
+        self._status.say(f"Cancelled{at}. The picture is the last one that was ready.")
+        for pane in self._panes:
+            pane.dim()
 
-    def _choose(self, target: int | None) -> None:
-        self._target = target
-        self._quiet = True
-        try:
-            self._target_picker.value = self._picked_target
-        finally:
-            self._quiet = False
-        self._ask()
+    # what the user does
 
-    def _target_picked(self, change: dict[str, Any]) -> None:
-        if not self._quiet:
-            self._choose(None if change["new"] == _PREDICTED else change["new"])
-
-    def _comparing(self, change: dict[str, Any]) -> None:
-        for part in (self._panes[1].view, self._panes[1].controls, self._shared):
-            part.layout.display = "" if change["new"] else "none"
+    def _compared(self) -> None:
+        self._show_panes()
         self._ask()
 
     def _hover(self, number: int, x: float, y: float) -> None:
@@ -438,52 +378,59 @@ class Explorer(widgets.VBox):
             self._panes[number].hover(x, y)
 
     def _cancel(self) -> None:
+        """Stop the work; said at once, for a step that is being computed may take a while."""
         self._worker.cancel()
+        if self._busy:
+            self._say_cancelled()
 
     def _reset(self) -> None:
-        method, target = self._start
-        self._quiet = True
-        try:
-            self._source.reset()
-            self._panes[0].reset(method)
-            self._layer.value, self._overlay.value = INPUT, 0.0
-            self._compare.value = False
-            self._code.layout.display = "none"
-        finally:
-            self._quiet = False
-        self._choose(target)
+        self._source.reset()
+        for pane in self._panes:
+            pane.reset()
+        self._scores.set(self._first_target)
+        self._view.reset()
+        self._code.layout.display = "none"
+        self._show_panes()
+        self._ask()
 
     def _copy(self) -> None:
+        if self._source.current() is None:
+            self._status.say(self._source.empty)
+            return
         self._code.value = self.code()
-        self._code.layout.display = ""
+        self._code.layout.display = None
         self._page.copy(self._code.value)
 
     def _save_png(self) -> None:
-        if self.explanation is not None:
-            self._page.download("heatmap.png", self.explanation.png(), "image/png")
+        shown = [pane.explanation for pane in self._active if pane.explanation is not None]
+        if self._view.one_scale and len(shown) > 1:
+            shown = list(shown[0].share_scale(*shown[1:]))
+        for number, made in enumerate(shown, 1):
+            self._page.download(f"heatmap-{number}.png", made.png(), "image/png")
 
     def _save_npz(self) -> None:
-        if self.explanation is not None:
-            content = self.explanation.npz()
-            self._page.download("attribution.npz", content, "application/octet-stream")
+        shown = [pane.explanation for pane in self._active if pane.explanation is not None]
+        for number, made in enumerate(shown, 1):
+            name = f"attribution-{number}.npz"
+            self._page.download(name, made.npz(), "application/octet-stream")
 
 
 def explore(
     model: nn.Module,
     x: Tensor,
     method: AnyMethod | None = None,
-    target: int | None = None,
+    target: Target = None,
     *,
-    methods: Sequence[AnyMethod] | None = None,
+    methods: Sequence[AnyMethod] = (),
     names: tuple[str, str] = ("model", "x"),
     large: bool = False,
 ) -> Explorer:
     """Explore why a model decides as it does on a batch of pictures.
 
     ``x``: pictures ``(N, ...)`` as the model takes them; ``method``: a method or a function of
-    ``(model, x, target)``, LRP at first; ``target``: a class, or ``None`` for the predicted one;
-    ``methods``: what the picker offers, all methods at first; ``names``: what model and x are
-    called in copied code; ``large``: large type, for a projector.
+    ``(model, x, target)``, LRP at first; ``target``: a class, or ``None`` for the predicted one, or
+    any other target; ``methods``: what the picker offers, all methods at first; ``names``: what
+    model and x are called in copied code; ``large``: large type, for a projector.
 
     A model may carry ``classes`` (names), ``low`` and ``high`` (the range of its pixels).
     Raises ``ValueError`` if x is not a batch of pictures.
@@ -491,18 +438,18 @@ def explore(
     if not isinstance(x, Tensor) or x.ndim < 2 or len(x) == 0:
         given = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
         raise invalid("explore", "x", "a batch of pictures (N, ...)", given, "Use x[None] for one")
-    return Explorer(
-        model, BatchInput, x, *_chosen(method, methods, target), names=names, large=large
-    )
+    offered, first = _offered(methods, method)
+    source = BatchInput(model, x)
+    return Explorer(model, source, offered, first, target, names, large=large)
 
 
 def draw(
     model: nn.Module | None = None,
     method: AnyMethod | None = None,
-    target: int | None = None,
+    target: Target = None,
     *,
     strokes: Sequence[Any] = (),
-    methods: Sequence[AnyMethod] | None = None,
+    methods: Sequence[AnyMethod] = (),
     large: bool = False,
 ) -> Explorer:
     """Draw a digit and see what the model thinks, and why, while you draw.
@@ -514,23 +461,15 @@ def draw(
     if model is None:
         model = models.load("digits-cnn")
         preparation = 'model = nni.models.load("digits-cnn")\n'
-    return Explorer(
-        model,
-        DrawingInput,
-        strokes,
-        *_chosen(method, methods, target),
-        names=("model", "x"),
-        preparation=preparation,
-        large=large,
-    )
+    offered, first = _offered(methods, method)
+    source = DrawingInput(strokes)
+    return Explorer(model, source, offered, first, target, preparation=preparation, large=large)
 
 
-def _chosen(
-    method: AnyMethod | None, methods: Sequence[AnyMethod] | None, target: int | None
-) -> tuple[AnyMethod, int | None, Sequence[AnyMethod]]:
-    offered = tuple(methods) if methods else tuple(kind() for kind in METHODS)
-    chosen = offered[0] if method is None else method
-    return chosen, target, offered
+def _offered(methods: Sequence[AnyMethod], method: AnyMethod | None) -> tuple[list[Method], Method]:
+    """The methods of the picker, and the one to begin with."""
+    offered = [as_method(each) for each in methods] or [kind() for kind in METHODS]
+    return offered, offered[0] if method is None else as_method(method)
 
 
 def _size_of(shown: Shown) -> int:

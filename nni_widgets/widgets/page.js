@@ -1,6 +1,8 @@
 // The explorer's hand in the page: pointer over a heatmap, Escape, clipboard, downloads.
 
 const HOVER_MS = 60;
+const NO_SHORTCUTS = "data-lm-suppress-shortcuts"; // JupyterLab's
+let used; // the explorer that the user touched last: it may be shown twice
 
 function save(name, kind, bytes) {
   const address = URL.createObjectURL(new Blob([bytes], { type: kind }));
@@ -38,20 +40,26 @@ function render({ model, el }) {
 
   function receive(message, buffers) {
     const root = el.closest(".nn-explorer");
+    if (used && used !== root) return;
     if (message.type === "copy") copy(message.text, root);
     if (message.type === "download") save(message.name, message.kind, buffers[0]);
+  }
+
+  function key(root, event) {
+    const command = event.ctrlKey || event.metaKey;
+    root.toggleAttribute(NO_SHORTCUTS, !command); // Ctrl+S still saves the notebook
+    if (event.key === "Escape") model.send({ type: "escape" });
   }
 
   function attach() {
     if (signal.aborted) return;
     const root = el.closest(".nn-explorer");
     if (!root) return void requestAnimationFrame(attach);
+    root.toggleAttribute(NO_SHORTCUTS, true);
+    for (const kind of ["pointerdown", "keydown"])
+      root.addEventListener(kind, () => (used = root), { signal, capture: true });
     root.addEventListener("pointermove", hoverSender(model, root), { signal });
-    root.addEventListener(
-      "keydown",
-      (event) => event.key === "Escape" && model.send({ type: "escape" }),
-      { signal },
-    );
+    root.addEventListener("keydown", (event) => key(root, event), { signal });
   }
 
   model.on("msg:custom", receive);

@@ -13,7 +13,8 @@ class Page(anywidget.AnyWidget):
     """An invisible widget that is an explorer's hand in the browser.
 
     ``on_hover(pane, x, y)`` is called with the number of a heatmap and the pointer's place in it,
-    as shares of its width and height; ``on_escape()`` when Escape is pressed in the explorer.
+    as shares of its width and height; ``on_escape()`` when Escape is pressed in the explorer. Keys
+    pressed there are no shortcuts of JupyterLab.
     """
 
     _esm = Path(__file__).with_name("page.js")

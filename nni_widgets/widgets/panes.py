@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import ipywidgets as widgets
+from torch import Tensor
 
-from nni_widgets.engine.composites import Composite
 from nni_widgets.engine.methods import LRP, FunctionMethod, Method
+from nni_widgets.engine.rules import Rule
 from nni_widgets.pictures.explain import Explanation
 from nni_widgets.pictures.heatmap import Scale
 from nni_widgets.pictures.render import overlay_png, palette_png, scale_bar_png
 from nni_widgets.widgets.controls import OnError, ParameterPanel
-from nni_widgets.widgets.rule_table import RuleTable
+from nni_widgets.widgets.quiet import Quiet
+from nni_widgets.widgets.rule_table import RuleTable, edited
 
 INPUT = "(input)"
 _HINT = "<small>point at a pixel to read it</small>"
@@ -24,7 +26,7 @@ class Pane:
     """The picker of a method, its controls, and its picture.
 
     ``on_change()`` is called whenever ``method`` has changed. Every method keeps its settings
-    while another one is looked at.
+    while another one is looked at. ``explanation`` is the one on the screen.
     """
 
     def __init__(
@@ -34,51 +36,49 @@ class Pane:
         on_change: Callable[[], None],
         on_error: OnError,
     ) -> None:
-        self.method = method
-        self._on_change = on_change
-        self._quiet = False
-        self._kept = {name_of(known): known for known in methods} | {name_of(method): method}
-        self._first = dict(self._kept)
+        self._on_change, self._quiet = on_change, Quiet()
+        self._kept = _labelled(methods)
         self.explanation: Explanation | None = None
         self._picker = widgets.Dropdown(
-            description="method",
-            options=[(name, name) for name in self._kept],
-            value=name_of(method),
-            style={"description_width": "84px"},
-        )
-        self._picker.add_class("nn-method")
+            description="method", style={"description_width": "84px"}
+        ).add_class("nn-method")
         self._panel = ParameterPanel(method, self._set, on_error)
         self._rules = RuleTable(self._table_changed, on_error)
-        self._picture = widgets.Image(format="png", width="252")
-        self._picture.add_class("nn-px").add_class("nn-heatmap")
-        self._scale = widgets.Image(format="png", width="252", height="12")
-        self._scale.add_class("nn-scale")
-        self._ends = widgets.HTML()
-        self._ends.add_class("nn-ends")
-        self._sum = widgets.HTML()
-        self._sum.add_class("nn-sum")
-        self._hover = widgets.HTML(_HINT)
-        self._hover.add_class("nn-hover")
-        self.view = widgets.VBox([self._picture, self._scale, self._ends, self._sum, self._hover])
-        self.view.add_class("nn-view")
+        self._picture = widgets.Image(format="png", width="252").add_class("nn-heatmap")
+        self._picture.add_class("nn-px")
+        self._scale = widgets.Image(format="png", width="252", height="12").add_class("nn-scale")
+        self._ends = widgets.HTML().add_class("nn-ends")
+        self._sum = widgets.HTML().add_class("nn-sum")
+        self._hover = widgets.HTML(_HINT).add_class("nn-hover")
+        self.view = widgets.VBox(
+            [self._picture, self._scale, self._ends, self._sum, self._hover]
+        ).add_class("nn-view")
         self.controls = widgets.VBox([self._picker, self._panel.box, self._rules.box])
+        self.controls.add_class("nn-controls")
+        self.set(method)
+        self._first = method, dict(self._kept)
         self._picker.observe(self._picked, "value")
-        self._show_rules()
 
     def set(self, method: Method) -> None:
         """Select a method without calling back."""
-        self._quiet = True
-        try:
-            self._kept[name_of(method)] = self.method = method
-            self._picker.value = name_of(method)
+        with self._quiet:
+            label = self._label_of(method)
+            self._kept[label] = self.method = method
+            if tuple(self._kept) != self._picker.options:
+                self._picker.options = tuple(self._kept)
+            self._picker.value = label
             self._panel.show(method)
             self._show_rules()
-        finally:
-            self._quiet = False
 
-    def reset(self, method: Method) -> None:
-        """Forget all settings and select a method."""
-        self._kept = dict(self._first)
+    @property
+    def label(self) -> str:
+        """What the selected method is called in the picker."""
+        return str(self._picker.value)
+
+    def reset(self) -> None:
+        """Forget all settings and select the method of the beginning."""
+        method, kept = self._first
+        self._kept = dict(kept)
         self.set(method)
 
     def show(
@@ -86,23 +86,16 @@ class Pane:
     ) -> None:
         """Show an explanation, at the input or at a layer, on its own or on a given scale."""
         self.explanation = explanation
-        at_input = layer == INPUT or layer not in {row.label for row in explanation.result.layers}
-        heatmap = explanation.heatmap(0) if at_input else explanation.layer_map(layer, 0)
-        scale = scale or explanation.scale_for(heatmap)
-        self._map = heatmap
-        if at_input and strength > 0 and explanation.x.ndim == 4:
-            self._picture.value = overlay_png(
-                explanation.x[0], heatmap, scale, strength, explanation.low, explanation.high
-            )
-        else:
-            self._picture.value = palette_png(heatmap, scale)
+        labels = {row.label for row in explanation.result.layers}
+        values = explanation.layer_map(layer) if layer in labels else explanation.heatmap()
+        scale = scale or explanation.scale_for(values)
+        self._map = values
+        self._picture.value = _painted(explanation, values, scale, strength)
         self._picture.remove_class("nn-stale")
         self._scale.value = scale_bar_png(scale)
-        ends = (f"{scale.low:+.2g}", "0", f"{scale.limit:+.2g}")
-        self._ends.value = "".join(f"<small>{end}</small>" for end in ends if scale.signed or end)
-        self._sum.value = f"<p>{html.escape(explanation.adds_up(0))}</p>"
-        if isinstance(self.method, LRP):
-            self._rules.show(explanation.result.layers)
+        self._ends.value = "".join(f"<small>{end}</small>" for end in _ends(scale))
+        self._sum.value = f"<p>{html.escape(explanation.adds_up())}</p>"
+        self._show_sums(explanation)
 
     def dim(self) -> None:
         """Mark the picture as one of before."""
@@ -117,37 +110,68 @@ class Pane:
 
     def hover(self, x: float, y: float) -> None:
         """Read the pixel at these shares of the picture's width and height."""
-        if self.explanation is None:
+        if self.explanation is None or not (0 <= x < 1 and 0 <= y < 1):
             return
         rows, columns = self._map.shape
-        row, column = min(int(y * rows), rows - 1), min(int(x * columns), columns - 1)
-        if row < 0 or column < 0:
-            return
+        row, column = int(y * rows), int(x * columns)
         value, total = float(self._map[row, column]), float(self._map.sum())
         share = f", {100 * value / total:.1f} % of the sum" if total else ""
         self._hover.value = f"<small>pixel ({column}, {row}): {value:+.4g}{share}</small>"
 
     def _picked(self, change: dict[str, Any]) -> None:
         if not self._quiet:
-            self._set(self._kept[change["new"]], new=True)
+            self.set(self._kept[change["new"]])
+            self._on_change()
 
-    def _set(self, method: Method, new: bool = False) -> None:
-        self._kept[name_of(method)] = self.method = method
-        if new:
-            self._panel.show(method)
-        self._show_rules()
+    def _set(self, method: Method) -> None:
+        self._kept[self._picker.value] = self.method = method
         self._on_change()
 
-    def _table_changed(self, composite: Composite) -> None:
-        self.set(self.method.replace(rules=composite))
-        self._on_change()
+    def _table_changed(self, table: dict[str, Rule]) -> None:
+        if isinstance(self.method, LRP):
+            self.set(self.method.replace(rules=edited(self.method.rules, table)))  # type: ignore[arg-type]
+            self._on_change()
 
     def _show_rules(self) -> None:
         self._rules.box.layout.display = "flex" if isinstance(self.method, LRP) else "none"
 
+    def _show_sums(self, explanation: Explanation) -> None:
+        """Fill the rule table, unless its rules have been changed since this was asked for."""
+        if isinstance(explanation.method, LRP) and explanation.method == self.method:
+            self._rules.show(explanation.result.layers)
 
-def name_of(method: Method) -> str:
-    """What a method is called in the picker."""
-    if isinstance(method, FunctionMethod):
-        return method.name
-    return method.title
+    def _label_of(self, method: Method) -> str:
+        """The entry that is this method, or the one it takes the place of, or a new one."""
+        for label, known in self._kept.items():
+            if known is method:
+                return label
+        alike = [label for label, known in self._kept.items() if _name(known) == _name(method)]
+        return self._picker.value if self._picker.value in alike else (*alike, _name(method))[0]
+
+
+def _labelled(methods: Iterable[Method]) -> dict[str, Method]:
+    """The methods by name; those that share a name are numbered."""
+    labelled: dict[str, Method] = {}
+    for method in methods:
+        label, number = _name(method), 1
+        while label in labelled:
+            number += 1
+            label = f"{_name(method)} ({number})"
+        labelled[label] = method
+    return labelled
+
+
+def _name(method: Method) -> str:
+    return method.name if isinstance(method, FunctionMethod) else method.title
+
+
+def _painted(explanation: Explanation, values: Tensor, scale: Scale, strength: float) -> bytes:
+    if strength == 0 or explanation.x.ndim != 4:
+        return palette_png(values, scale)
+    picture, low, high = explanation.x[0], explanation.low, explanation.high
+    return overlay_png(picture, values, scale, strength, low, high)
+
+
+def _ends(scale: Scale) -> tuple[str, ...]:
+    middle = ("0",) if scale.signed else ()
+    return (f"{scale.low:+.2g}" if scale.signed else "0", *middle, f"{scale.limit:+.2g}")

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ipywidgets as widgets
 
-from nni_widgets.engine.composites import RULES, Composite
+from nni_widgets.engine.composites import RULES, Composite, Preset
 from nni_widgets.engine.propagation import Layer
 from nni_widgets.engine.rules import Rule
 from nni_widgets.widgets.controls import OnError, ParameterPanel, close_all, title
+from nni_widgets.widgets.quiet import Quiet
 
 _WITH_WEIGHTS = ("conv", "linear", "matmul", "mm", "addmm")
+_ONLY_WITH_WEIGHTS = (":first", ":last", ":conv", ":dense", "*")
 
 
 class RuleTable:
     """One row per layer with weights, from the output down.
 
-    ``on_change(composite)`` is called with the whole table when a rule or its number is changed.
+    ``on_change(table)`` is called with the rule of every row when one of them is changed.
     """
 
-    def __init__(self, on_change: Callable[[Composite], None], on_error: OnError) -> None:
+    def __init__(self, on_change: Callable[[dict[str, Rule]], None], on_error: OnError) -> None:
         self.box = widgets.VBox()
-        self.box.add_class("nn-rules")
+        self.box.add_class("nn-table")
         self._on_change, self._on_error = on_change, on_error
         self._rows: dict[str, _Row] = {}
 
@@ -46,13 +49,20 @@ class RuleTable:
         return _Row(layer, self._changed, self._on_error)
 
     def _changed(self) -> None:
-        self._on_change(Composite(table={label: row.rule for label, row in self._rows.items()}))
+        self._on_change({label: row.rule for label, row in self._rows.items()})
+
+
+def edited(composite: Preset, table: Mapping[str, Rule]) -> Composite:
+    """The composite with these rules instead of those it gave to layers with weights."""
+    replaced = {*table, *_ONLY_WITH_WEIGHTS}
+    kept = [(where, rule) for where, rule in composite.pairs() if where not in replaced]
+    return Composite(table=(*table.items(), *kept))
 
 
 class _Row:
     def __init__(self, layer: Layer, changed: Callable[[], None], on_error: OnError) -> None:
         self.rule: Rule = layer.rule
-        self._changed, self._quiet = changed, False
+        self._changed, self._quiet = changed, Quiet()
         name = layer.label
         self._picker = widgets.Dropdown(
             description=name,
@@ -61,7 +71,7 @@ class _Row:
             layout={"width": "200px"},
             style={"description_width": "84px"},
         )
-        self._picker.add_class("nn-rule").add_class(f"nn-rule-{name.replace('.', '-')}")
+        self._picker.add_class("nn-rule").add_class("nn-rule-" + re.sub(r"\W", "-", name))
         self._panel = ParameterPanel(self.rule, self._number_changed, on_error)
         self._bar = widgets.HTML()
         self._bar.add_class("nn-conservation")
@@ -69,20 +79,17 @@ class _Row:
         self._picker.observe(self._picked, "value")
 
     def show(self, layer: Layer, sample: int, largest: float) -> None:
-        self._quiet = True
-        try:
-            if layer.rule != self.rule:
-                self.rule = layer.rule
-                if type(layer.rule) not in [kind for _, kind in self._picker.options]:
-                    self._picker.options = (
-                        *self._picker.options,
-                        (title(type(layer.rule)), type(layer.rule)),
-                    )
-                self._picker.value = type(layer.rule)
-                self._panel.show(layer.rule)
-        finally:
-            self._quiet = False
+        if layer.rule != self.rule:
+            self._show_rule(layer.rule)
         self._bar.value = _bar(layer, sample, largest)
+
+    def _show_rule(self, rule: Rule) -> None:
+        self.rule = rule
+        with self._quiet:
+            if type(rule) not in [kind for _, kind in self._picker.options]:
+                self._picker.options = (*self._picker.options, (title(type(rule)), type(rule)))
+            self._picker.value = type(rule)
+            self._panel.show(rule)
 
     def _picked(self, change: dict[str, Any]) -> None:
         if not self._quiet:

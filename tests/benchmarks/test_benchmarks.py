@@ -12,6 +12,7 @@ from nni_widgets.engine.methods import METHODS, Gradient
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 WITHOUT_CAPTUM = {"alpha-beta", "epsilon-gamma-box"}
 MEANT_TO_DIFFER = {"gamma", "smoothgrad"}
+KINK = 0.02  # one unit on the other side of its ReLU, in float32
 
 
 def run(*command):
@@ -57,15 +58,15 @@ def test_cells_are_positive_ratios(engine_output):
         has_captum = line["method"] not in WITHOUT_CAPTUM
         for name in ("time, Captum", "memory, Captum", "error, Captum"):
             assert (line[name] != "–") == has_captum
-        late = float(line["time"]) > float(line["target"])
-        assert ("time" in line["met"]) == late or float(line["time"]) == float(line["target"])
+        assert ("time" in line["met"]) == (float(line["time"]) > float(line["target"]))
+        assert ("memory" in line["met"]) == (float(line["memory"]) > 1.3)
 
 
 def test_what_is_timed_agrees_with_the_reference(engine_output):
     for line in read_table(engine_output):
-        assert float(line["error"]) < 1e-3, line
+        assert float(line["error"]) < KINK, line
         if line["method"] not in WITHOUT_CAPTUM | MEANT_TO_DIFFER:
-            assert float(line["error, Captum"]) < 1e-3, line
+            assert float(line["error, Captum"]) < KINK, line
 
 
 def test_importing_the_package_loads_no_widget_package():

@@ -1,4 +1,4 @@
-"""What several engine tests need: closeness, one dtype for all, the hand-made graph beside the tape."""
+"""What several engine tests need: closeness, and the hand-made graph beside the tape."""
 
 from dataclasses import dataclass, replace
 from functools import cache
@@ -49,9 +49,7 @@ def build(
     return case.build().to(dtype), case.input(batch, dtype=dtype)
 
 
-def with_layers(
-    method: Method, model: nn.Module, x: Tensor, target: Target = None
-) -> Result:
+def with_layers(method: Method, model: nn.Module, x: Tensor, target: Target = None) -> Result:
     """The complete result, with what happened at every layer."""
     *_, result = method.steps(model, x, target, layers=True)
     return result

@@ -1,7 +1,17 @@
-"""Tiny networks whose sums can be computed by hand."""
+"""Tiny networks whose sums can be computed by hand, and explanations with changed values."""
+
+import dataclasses
 
 import torch
 from torch import nn
+
+from nni_widgets.engine.composites import Uniform
+from nni_widgets.engine.methods import LRP
+from nni_widgets.engine.rules import Epsilon
+from nni_widgets.pictures import Explanation
+
+LRP_EPSILON = LRP(Uniform(Epsilon(epsilon=0.01)))
+X = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 4.0]])[None, None]
 
 RAMP = torch.tensor([[-3.0, -2.0, -1.0], [0.0, 1.0, 2.0]])
 
@@ -25,3 +35,8 @@ def convolutional() -> nn.Sequential:
 def dense() -> nn.Sequential:
     """Six features to 3 logits, with random weights and biases."""
     return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
+
+
+def with_values(e: Explanation, values: torch.Tensor) -> Explanation:
+    """The explanation with another attribution."""
+    return dataclasses.replace(e, result=dataclasses.replace(e.result, values=values))

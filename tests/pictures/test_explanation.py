@@ -1,16 +1,10 @@
 """Explanations of networks whose numbers are known by hand."""
 
-import base64
-import dataclasses
-import io
 import itertools
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from nni_widgets.engine.composites import Uniform
 from nni_widgets.engine.methods import (
     LRP,
     Gradient,
@@ -19,21 +13,13 @@ from nni_widgets.engine.methods import (
     Saliency,
     SmoothGrad,
 )
-from nni_widgets.engine.rules import Epsilon
 from nni_widgets.engine.targets import Difference
-from nni_widgets.pictures import Explanation, Scale, explain, explanations
-from tests.pictures.nets import RAMP, convolutional, dense, ramp
-
-X = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 4.0]])[None, None]
-LRP_EPSILON = LRP(Uniform(Epsilon(epsilon=0.01)))
+from nni_widgets.pictures import Scale, explain, explanations
+from tests.pictures.nets import LRP_EPSILON, RAMP, X, convolutional, ramp, with_values
 
 
 def squares(model, x, target):
     return x * x
-
-
-def with_values(e: Explanation, values: torch.Tensor) -> Explanation:
-    return dataclasses.replace(e, result=dataclasses.replace(e.result, values=values))
 
 
 def test_sums_of_a_known_decomposition():
@@ -67,7 +53,7 @@ def test_saliency_has_no_sum_to_reach_and_an_unsigned_scale():
     assert e.expected is None
     assert e.gap is None
     assert e.relative_gap is None
-    assert e.scale == Scale(3.0, signed=False)
+    assert e.scale() == e.scale_for(-RAMP) == Scale(3.0, signed=False)
     assert e.adds_up() == (
         "Saliency is no decomposition: its sum 9.0 means nothing; compare places, not sums."
     )
@@ -180,77 +166,20 @@ def test_an_explanation_keeps_its_own_input():
 
 def test_explanations_share_a_scale_and_keep_their_values():
     weak, strong = explain(ramp(), X / 10, GradientTimesInput()), explain(ramp(), X, Gradient())
-    assert (weak.scale.limit, strong.scale.limit) == (pytest.approx(0.8), 3.0)
+    assert (weak.scale().limit, strong.scale().limit) == (pytest.approx(0.8), 3.0)
     both = weak.share_scale(strong)
-    assert [e.scale for e in both] == [Scale(3.0), Scale(3.0)]
+    assert [e.scale() for e in both] == [Scale(3.0), Scale(3.0)]
     assert [e.scale_for(torch.ones(1)) for e in both] == [Scale(3.0), Scale(3.0)]
     assert weak.scale_for(torch.ones(1)) == Scale(1.0)
     assert torch.equal(both[0].attribution, weak.attribution)
-    assert explain(ramp(), X, Saliency()).share_scale(weak)[0].scale.signed
+    assert explain(ramp(), X, Saliency()).share_scale(weak)[0].scale().signed
 
 
-def test_the_digest_of_a_known_map():
-    model = ramp(bias=1.0)
-    model.classes = ("ramp", "nothing")
-    assert explain(model, X, GradientTimesInput()).digest().split("\n") == [
-        "nni.GradientTimesInput(), target ramp: predicted ramp (1.00)",
-        "ΣR = 5.00 of f(x) = 6.00; gap 1.00 (17 %); 8 stands for 8.0",
-        "-3  0  0",
-        " 0  0 +8",
-    ]
-
-
-def test_a_digest_survives_noise_and_shows_every_change():
-    e = explain(convolutional(), torch.rand(1, 3, 12, 12), LRP_EPSILON)
-    values = e.attribution
-    noise = 1e-6 * values.abs().max() * (2 * torch.rand_like(values) - 1)
-    assert with_values(e, values + noise).digest() == e.digest()
-    largest = values.flatten().abs().argmax()
-    flipped = values.flatten().clone()
-    flipped[largest] *= -1
-    changes = [flipped.reshape(values.shape), -values, 2 * values, values.transpose(2, 3)]
-    assert len({with_values(e, changed).digest() for changed in changes} | {e.digest()}) == 5
-    assert len(e.digest().splitlines()) <= 6
-
-
-@pytest.mark.parametrize("method", [LRP_EPSILON, Saliency(), IntegratedGradients(n_steps=4)])
-def test_vectors_are_explained_too(method):
-    e = explain(dense(), torch.rand(2, 6), method)
-    assert e.heatmap(1).shape == (1, 6)
-    assert len(e.digest().splitlines()[2].split()) == 6
-    assert Image.open(io.BytesIO(e.png(1))).width > 2 * 6 * 47
-
-
-def test_a_notebook_gets_a_picture_and_the_digests():
-    e = explain(convolutional(), torch.rand(6, 3, 12, 12), LRP_EPSILON)
-    bundle = e._repr_mimebundle_(include=None, exclude=None)
-    assert set(bundle) == {"image/png", "text/plain"}
-    shown = Image.open(io.BytesIO(base64.b64decode(bundle["image/png"])))
-    assert shown.height > 4 * 276
-    assert shown.height < 5 * 276 + 300
-    assert bundle["text/plain"] == "\n".join([*map(e.digest, range(4)), "… and 2 more"])
-
-
-def test_a_png_carries_its_parameters(tmp_path):
-    e = explain(ramp(), X, LRP_EPSILON)
-    e.save(tmp_path / "map.png")
-    texts = Image.open(tmp_path / "map.png").text
-    assert texts["Method"] == e.code == "nni.LRP(rules=nni.Uniform())"
-    assert texts["Explanation"] == e.digest()
-    assert texts["Scale"] == f"{-e.scale.limit:g} to {e.scale.limit:g}"
-
-
-def test_raw_values_are_saved_without_pickles(tmp_path):
-    e = explain(ramp(), X.repeat(2, 1, 1, 1), GradientTimesInput(), [0, 1])
-    e.save(str(tmp_path / "all.npz"))
-    with np.load(tmp_path / "all.npz", allow_pickle=False) as saved:
-        assert np.array_equal(saved["attribution"], e.attribution.numpy())
-        assert np.array_equal(saved["x"], e.x.numpy())
-        assert np.array_equal(saved["logits"], e.result.logits.numpy())
-        assert saved["target"].tolist() == ["0", "1"]
-        assert str(saved["method"]) == "nni.GradientTimesInput()"
-    with pytest.raises(ValueError, match=r"save: path must be a file that ends in \.png or \.npz"):
-        e.save(tmp_path / "all.jpg")
+def test_the_samples_of_a_batch_share_a_scale_when_asked():
+    e = explain(ramp(), torch.cat([X / 2, X]), GradientTimesInput())
+    assert [e.scale(i) for i in (0, 1)] == [Scale(4.0), Scale(8.0)]
+    (shared,) = e.share_scale()
+    assert [shared.scale(i) for i in (0, 1)] == [Scale(8.0), Scale(8.0)]
 
 
 def test_double_precision_is_kept():
@@ -263,3 +192,16 @@ def test_double_precision_is_kept():
 def test_what_is_no_method_is_refused(given):
     with pytest.raises(ValueError, match="explain: method must be"):
         explain(ramp(), X, given)
+
+
+def test_shown_at_a_layer_it_is_the_relevance_there():
+    model, x = convolutional(), torch.rand(2, 3, 12, 12)
+    made = explain(model, x, LRP_EPSILON)
+    label = next(row.label for row in made.flow() if row.kind == "conv2d")
+    there = explain(model, x, LRP_EPSILON, layer=label)
+    assert torch.equal(there.shown(1), made.layer_map(label, 1))
+    assert torch.equal(made.at(label).at("").shown(1), made.heatmap(1))
+    assert f"at {label}," in there.digest() and there.digest() != made.digest()
+    assert there.png() != made.png()
+    with pytest.raises(ValueError, match="label must be one of"):
+        made.at("nowhere")

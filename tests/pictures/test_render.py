@@ -101,7 +101,8 @@ def test_a_colour_picture_may_have_a_range_per_channel():
 def test_other_channels_are_averaged_and_vectors_are_strips():
     assert decoded(picture_png(torch.tensor([[[0.0]], [[1.0]]])), "L").tolist() == [[128]]
     assert decoded(picture_png(torch.tensor([0.0, 1.0])), "L").tolist() == [[0, 255]]
-    assert decoded(picture_png(torch.tensor([[0.0, 1.0]])), "L").tolist() == [[0, 255]]
+    series = torch.tensor([[0.0, 1.0, 0.0], [0.0, 1.0, 1.0]])
+    assert decoded(picture_png(series), "L").tolist() == [[0, 255, 128]]
 
 
 def test_a_picture_of_one_value_is_black():

@@ -50,8 +50,8 @@ class Method(Declared):
     """Base of the attribution methods: a frozen set of hyperparameters that can be called.
 
     A subclass declares its parameters, its class variables, and ``_steps``. ``adds_up_to`` is what
-    the attribution should sum to: the ``score``, its ``difference`` from the baseline's, or nothing.
-    ``channels`` says how a heatmap joins the channels.
+    the attribution should sum to: the ``score``, its ``difference`` from the baseline's, or
+    nothing. ``channels`` says how a heatmap joins the channels.
     """
 
     title: ClassVar[str] = ""
@@ -88,9 +88,7 @@ class Method(Declared):
                 return
             yield result
 
-    def _steps(
-        self, model: nn.Module, x: Tensor, target: Target, layers: bool
-    ) -> Iterator[Result]:
+    def _steps(self, model: nn.Module, x: Tensor, target: Target, layers: bool) -> Iterator[Result]:
         raise NotImplementedError
 
 
@@ -111,16 +109,16 @@ class FunctionMethod(Method):
         """The function's own name."""
         return getattr(self.function, "__name__", type(self.function).__name__)
 
-    def _steps(
-        self, model: nn.Module, x: Tensor, target: Target, layers: bool
-    ) -> Iterator[Result]:
+    def _steps(self, model: nn.Module, x: Tensor, target: Target, layers: bool) -> Iterator[Result]:
         logits = logits_of(self.name, model, x)
         selection = resolve(target, logits, self.name)
         values = self.function(model, x, getattr(selection, "index", selection))
         if not isinstance(values, Tensor) or values.shape != x.shape:
             shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
             expected = f"a tensor shaped like x, {tuple(x.shape)}"
-            raise invalid(self.name, "the attribution", expected, str(shape), "Return one per pixel")
+            raise invalid(
+                self.name, "the attribution", expected, str(shape), "Return one per pixel"
+            )
         if not bool(values.isfinite().all()):
             raise invalid(self.name, "the attribution", "finite", "NaN or infinite numbers",
                           "Look for a division by zero")  # fmt: skip
@@ -136,7 +134,9 @@ def as_method(method: AnyMethod) -> Method:
         return method
     if isinstance(method, type) or not callable(method):
         expected = "a method such as nni.LRP(), or a function of (model, x, target)"
-        raise invalid("explain", "method", expected, repr(method), "Call the class to make a method")
+        raise invalid(
+            "explain", "method", expected, repr(method), "Call the class to make a method"
+        )
     return FunctionMethod(function=method)
 
 
@@ -161,8 +161,11 @@ def input_gradient(
         check_logits(who, logits)
         selection = resolve(target, logits, who)
         score = selection(logits).sum()
-        if not score.requires_grad:
-            raise invalid(who, "the model's output", "computed from x by differentiable operations",
-                          "an output without a gradient", "Avoid .detach() and torch.no_grad()")  # fmt: skip
-        (gradient,) = torch.autograd.grad(score, leaf, materialize_grads=True)
+        gradient = None
+        if score.requires_grad:
+            (gradient,) = torch.autograd.grad(score, leaf, allow_unused=True)
+    if gradient is None:
+        expected, given = "computed from x by differentiable operations", "no gradient at x"
+        action = "Avoid .detach() and torch.no_grad()"
+        raise invalid(who, "the model's output", expected, given, action)
     return gradient, logits.detach(), selection

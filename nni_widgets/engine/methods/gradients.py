@@ -22,9 +22,7 @@ class Gradient(Method):
 
     title: ClassVar[str] = "Gradient"
 
-    def _steps(
-        self, model: nn.Module, x: Tensor, target: Target, layers: bool
-    ) -> Iterator[Result]:
+    def _steps(self, model: nn.Module, x: Tensor, target: Target, layers: bool) -> Iterator[Result]:
         gradient, logits, selection = input_gradient(type(self).__name__, model, x, target)
         yield Result(self._map(gradient, x), selection, logits, passes=2)
 

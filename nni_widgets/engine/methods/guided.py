@@ -27,9 +27,7 @@ class GuidedBackprop(Method):
 
     title: ClassVar[str] = "Guided backprop"
 
-    def _steps(
-        self, model: nn.Module, x: Tensor, target: Target, layers: bool
-    ) -> Iterator[Result]:
+    def _steps(self, model: nn.Module, x: Tensor, target: Target, layers: bool) -> Iterator[Result]:
         who = type(self).__name__
         tape = record(model, x, who)
         selection = resolve(target, tape.logits, who)
@@ -43,4 +41,3 @@ class GuidedBackprop(Method):
         yield Result(
             values, selection, logits, passes=2, layers=tuple(ledger.layers) if ledger else ()
         )
-

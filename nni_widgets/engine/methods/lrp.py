@@ -38,9 +38,7 @@ class LRP(Method):
     def validate(self) -> None:
         object.__setattr__(self, "rules", as_composite(self.rules))
 
-    def _steps(
-        self, model: nn.Module, x: Tensor, target: Target, layers: bool
-    ) -> Iterator[Result]:
+    def _steps(self, model: nn.Module, x: Tensor, target: Target, layers: bool) -> Iterator[Result]:
         who = type(self).__name__
         tape = canonical(record(model, x, who))
         rules = assign(as_composite(self.rules), tape, who)

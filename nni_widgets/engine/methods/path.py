@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -36,9 +37,7 @@ class IntegratedGradients(Method):
         0.0, "x′: one value for all pixels, or a tensor like x", slider=(0, 1), array=True
     )
 
-    def _steps(
-        self, model: nn.Module, x: Tensor, target: Target, layers: bool
-    ) -> Iterator[Result]:
+    def _steps(self, model: nn.Module, x: Tensor, target: Target, layers: bool) -> Iterator[Result]:
         who = type(self).__name__
         start = self._baseline_like(x)
         logits = logits_of(who, model, x)
@@ -73,6 +72,9 @@ class IntegratedGradients(Method):
 
     def _baseline_like(self, x: Tensor) -> Tensor:
         baseline = torch.as_tensor(self.baseline, dtype=x.dtype, device=x.device)
+        if not bool(baseline.isfinite().all()):
+            given = "NaN or infinite numbers"
+            raise invalid(type(self).__name__, "baseline", "finite", given, "Clean it")
         try:
             return baseline.expand_as(x)
         except RuntimeError as error:
@@ -81,12 +83,14 @@ class IntegratedGradients(Method):
             raise invalid(type(self).__name__, "baseline", expected, given, "Reshape it") from error
 
 
+@functools.lru_cache(maxsize=16)
 def _quadrature(n: int) -> tuple[Tensor, Tensor]:
     """Gauss-Legendre nodes and weights on [0, 1]."""
     nodes, weights = np.polynomial.legendre.leggauss(n)
     return torch.from_numpy((nodes + 1) / 2), torch.from_numpy(weights / 2)
 
 
+@functools.lru_cache(maxsize=16)
 def _scattered(n: int) -> Tensor:
-    """0 … n−1 in an order whose every beginning is spread over the range, for good first pictures."""
+    """0 … n−1 in an order whose every beginning is spread over the range: good first pictures."""
     return torch.arange(n, dtype=torch.float64).mul((5**0.5 - 1) / 2).frac().argsort()

@@ -30,7 +30,9 @@ class SmoothGrad(Method):
     noise_level: float = param(
         0.15, "standard deviation of the noise, as a share of max − min", low=0, slider=(0, 0.5)
     )
-    n_samples: int = param(32, "number of noisy copies", low=1, high=10_000, slider=(1, 128), log=True)
+    n_samples: int = param(
+        32, "number of noisy copies", low=1, high=10_000, slider=(1, 128), log=True
+    )
     seed: int = param(0, "seed of the noise", low=0, high=2**31, slider=(0, 20))
 
     def validate(self) -> None:
@@ -46,9 +48,7 @@ class SmoothGrad(Method):
         """As ``of`` joins them."""
         return as_method(self.of).channels
 
-    def _steps(
-        self, model: nn.Module, x: Tensor, target: Target, layers: bool
-    ) -> Iterator[Result]:
+    def _steps(self, model: nn.Module, x: Tensor, target: Target, layers: bool) -> Iterator[Result]:
         method = as_method(self.of)
         logits = logits_of(type(self).__name__, model, x)
         selection = resolve(target, logits, type(self).__name__)
@@ -78,15 +78,19 @@ class SmoothGrad(Method):
                 )
 
     def _noise(self, copies: Tensor, x: Tensor) -> Tensor:
-        made = {
-            int(copy): torch.randn(
+        """The noise of these copies; each has a seed of its own, in whatever batch it comes."""
+        generator = torch.Generator()
+        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        first, last = int(copies.min()), int(copies.max())
+        made = [
+            torch.randn(
                 x.shape[1:],
-                generator=torch.Generator().manual_seed(self.seed * 1_000_003 + int(copy)),
-                dtype=torch.float64 if x.dtype == torch.float64 else torch.float32,
+                generator=generator.manual_seed(self.seed * 1_000_003 + copy),
+                dtype=dtype,
             )
-            for copy in copies.unique()
-        }
-        return torch.stack([made[int(copy)] for copy in copies]).to(x)
+            for copy in range(first, last + 1)
+        ]
+        return torch.stack(made)[copies - first].to(x)
 
 
 def _others() -> tuple[type[Method], ...]:

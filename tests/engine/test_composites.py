@@ -1,0 +1,198 @@
+"""Which rule acts where."""
+
+import torch
+from torch import nn
+
+from nni_widgets.engine.canonizers import canonical
+from nni_widgets.engine.composites import (
+    Composite,
+    EpsilonAlpha2Beta1,
+    EpsilonGammaBox,
+    EpsilonPlus,
+    Preset,
+    Uniform,
+    as_composite,
+    assign,
+)
+from nni_widgets.engine.methods import LRP
+from nni_widgets.engine.rules import (
+    AlphaBeta,
+    Derivative,
+    Epsilon,
+    Flat,
+    Gamma,
+    OneToOne,
+    Pass,
+    Proportional,
+    Rule,
+    WinnerTakesAll,
+    WSquare,
+    ZBox,
+    Zero,
+    ZPlus,
+)
+from nni_widgets.engine.tape import record
+from tests.oracle.nets import NETS
+
+from .common import assert_near, build
+
+
+def chosen(name: str, rules: Preset | Rule | dict[str, Rule]) -> dict[str, Rule]:
+    return assign(as_composite(rules), canonical(record(*build(NETS[name]))))
+
+
+def test_presets_on_a_chain() -> None:
+    common = {"1": Pass(), "2": WinnerTakesAll(), "4": Pass(), "5": Derivative(), "7": Pass()}
+    dense = {"6": Epsilon(), "8": Epsilon()}
+    convolutions = {
+        EpsilonGammaBox(): (ZBox(), Gamma()),
+        EpsilonPlus(): (ZPlus(), ZPlus()),
+        EpsilonAlpha2Beta1(): (AlphaBeta(), AlphaBeta()),
+        Uniform(): (Epsilon(), Epsilon()),
+    }
+    for preset, (first, second) in convolutions.items():
+        assert chosen("plain", preset) == common | dense | {"0": first, "3": second}
+
+
+def test_parameters_of_a_preset_reach_its_rules() -> None:
+    preset = EpsilonGammaBox(epsilon=0.5, gamma=1.5, low=-1.0, high=(2.0, 3.0))
+    rules = chosen("plain", preset)
+    assert rules["0"] == ZBox(low=-1.0, high=(2.0, 3.0))
+    assert rules["3"] == Gamma(gamma=1.5)
+    assert rules["8"] == Epsilon(epsilon=0.5)
+
+
+def test_the_first_match_decides() -> None:
+    rules = chosen("plain", {"3": Flat(), ":conv": WSquare(), "?": Zero(), "*": Gamma()})
+    assert [rules[label] for label in "0368"] == [WSquare(), Flat(), Zero(), Zero()]
+    rules = chosen("plain", {"*": Gamma(), "3": Flat()})
+    assert rules["3"] == Gamma()
+
+
+def test_patterns_and_words() -> None:
+    table = {"features.*": Gamma(), ":last": Zero(), "*": Epsilon()}
+    rules = chosen("nested", table)
+    assert rules["features.block1.conv"] == rules["features.block2.conv"] == Gamma()
+    assert rules["classifier.2.0"] == Zero()
+    assert rules["features.pool"] == WinnerTakesAll()
+    assert rules["features.block1.act"] == Pass()
+
+
+def test_every_branch_that_reads_the_input_is_first() -> None:
+    rules = chosen("branches", {":first": ZBox(), "*": Epsilon()})
+    assert rules["wide"] == rules["narrow"] == ZBox()
+    assert rules["head"] == Epsilon()
+    rules = chosen("input_used_twice", {":first": ZBox(), "*": Epsilon()})
+    assert [rules[label] for label in ("fc", "head", "skip")] == [ZBox(), Epsilon(), ZBox()]
+    assert chosen("standardised", EpsilonGammaBox())["conv"] == ZBox()
+
+
+def test_steps_without_weights_can_be_given_a_rule() -> None:
+    rules = chosen("average_pool", {":pool": Derivative(), "*": Epsilon()})
+    assert rules["2"] == rules["4"] == Derivative()
+    rules = chosen("residual", {":sum": Derivative(), "relu": Derivative(), "*": Epsilon()})
+    assert rules["add"] == rules["relu"] == Derivative()
+    assert rules["relu#2"] == Pass()
+    rules = chosen("plain", {":maxpool": Proportional(), ":relu": Derivative(), "*": Epsilon()})
+    assert rules["2"] == Proportional()
+    assert rules["1"] == rules["4"] == rules["7"] == Derivative()
+    rules = chosen("norm_on_a_conv_used_twice", {":norm": Pass(), "*": Epsilon()})
+    assert rules["norm"] == Pass()
+
+
+def test_winner_or_proportion_at_max_pooling() -> None:
+    model = (
+        nn.Sequential(nn.MaxPool2d(2), nn.Flatten(), nn.Linear(1, 1, bias=False)).double().eval()
+    )
+    with torch.no_grad():
+        model[2].weight.fill_(2.0)
+    x = torch.tensor([[[[1.0, 4.0], [2.0, 1.0]]]], dtype=torch.float64)
+    winner = LRP(rules={"*": Zero()})(model, x, 0)
+    assert winner.tolist() == [[[[0.0, 8.0], [0.0, 0.0]]]]
+
+
+def test_defaults_of_every_family() -> None:
+    kinds = {
+        "residual": ("add", Proportional()),
+        "global_mean": ("mean", Proportional()),
+        "standardised": ("sub", OneToOne()),
+        "divided_by_255": ("truediv", OneToOne()),
+        "norm_first": ("0", Proportional()),
+        "branches": ("cat", Derivative()),
+        "upsampling": ("upsample", Derivative()),
+        "global_max": ("amax", WinnerTakesAll()),
+        "gelu": ("1", Pass()),
+    }
+    for name, (label, rule) in kinds.items():
+        rules = chosen(name, Epsilon())
+        found = rules.get(label, rules.get("div"))
+        assert found == rule, (name, rules)
+
+
+def test_black_pixels_keep_their_relevance_below_a_scaling() -> None:
+    """A box gives black pixels relevance, and dividing by 255 first does not take it away."""
+    model, x = build(NETS["divided_by_255"])
+    x[:, :, :3] = 0
+    undivided = nn.Sequential(model.conv, nn.ReLU(), nn.Flatten(), model.head).eval()
+    for rule in (ZBox(), WSquare(), Flat()):
+        rules = {":first": rule, "*": Epsilon()}
+        expected = LRP(rules=rules)(undivided, x / 255, 0)
+        assert expected[:, :, :3].any()
+        assert_near(LRP(rules=rules)(model, x, 0), expected, 1e-12)
+
+
+def test_shifts_and_scalings_pass_what_arrives() -> None:
+    def after(change: object) -> torch.Tensor:
+        class Changed(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.head = nn.Linear(3, 2, bias=False).double()
+
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                return self.head(change(x))  # type: ignore[operator]
+
+        torch.manual_seed(0)
+        x = torch.tensor([[0.0, 1.0, -2.0]], dtype=torch.float64)
+        model = Changed().eval()
+        given = LRP(rules=Flat())(model.head, change(x), 0)  # type: ignore[operator]
+        taken = LRP(rules=Flat())(model, x, 0)
+        assert_near(taken, given, 1e-12)
+        return taken
+
+    for change in (
+        lambda x: x + 1, lambda x: x - 1, lambda x: 1 - x, lambda x: 1 + x, lambda x: x * 3,
+        lambda x: 3 * x, lambda x: x / 3, lambda x: -x, lambda x: x + x, lambda x: torch.sub(x, 1),
+        lambda x: torch.add(x, torch.ones(3).double(), alpha=2), lambda x: torch.rsub(x, 1),
+    ):  # fmt: skip
+        assert after(change).all()
+
+
+def test_a_mask_gives_nothing_to_what_it_hides_and_a_broadcast_adds_up() -> None:
+    class Masked(nn.Module):
+        def __init__(self, mask: torch.Tensor, width: int) -> None:
+            super().__init__()
+            self.head = nn.Linear(width, 2, bias=False).double()
+            self.register_buffer("mask", mask)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head((x * self.mask).flatten(1))
+
+    x = torch.ones(1, 3, dtype=torch.float64)
+    hidden = LRP(rules=Flat())(Masked(torch.tensor([1.0, 0.0, 2.0]).double(), 3).eval(), x, 0)
+    assert hidden[0, 1] == 0
+    assert bool(hidden[0, [0, 2]].all())
+    broadcast = Masked(torch.ones(2, 3).double(), 6).eval()
+    x = torch.ones(1, 1, 3, dtype=torch.float64)
+    result = LRP(rules=Flat())(broadcast, x, 0)
+    assert result.shape == x.shape
+    torch.testing.assert_close(result.sum(), broadcast(x)[0, 0].detach())
+
+
+def test_composites_are_values() -> None:
+    table = {":first": ZBox(), "*": Epsilon()}
+    assert Composite(table=table) == Composite(table=tuple(table.items()))
+    assert hash(Composite(table=table)) == hash(Composite(table=dict(table)))
+    assert LRP(rules=table) == LRP(rules=Composite(table=table))
+    assert LRP(rules=Gamma()) == LRP(rules=Uniform(rule=Gamma()))
+    assert as_composite(EpsilonPlus()) is not None
+    assert LRP() == LRP(rules=EpsilonGammaBox())

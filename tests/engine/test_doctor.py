@@ -1,0 +1,111 @@
+"""The model doctor: what it finds, and that it raises nothing and changes nothing."""
+
+import pytest
+import torch
+from torch import nn
+
+from nni_widgets.engine.doctor import Finding, Report, diagnose
+from nni_widgets.engine.methods import (
+    LRP,
+    Gradient,
+    GuidedBackprop,
+    IntegratedGradients,
+    SmoothGrad,
+    as_method,
+)
+from nni_widgets.engine.rules import Epsilon, ZBox
+from tests.oracle.nets import NETS, TROUBLE
+
+from .common import build
+
+WRONG = [name for name, case in NETS.items() if case.tags & TROUBLE] + [
+    "squeeze_excite",
+    "attention",
+]
+
+
+def words(report: Report, severity: str) -> list[str]:
+    return [finding.text for finding in report.findings if finding.severity == severity]
+
+
+def test_a_healthy_model() -> None:
+    report = diagnose(*build(NETS["plain_bias_free"]))
+    assert report.healthy
+    assert report.findings == ()
+    assert "suits" in str(report)
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_lrp_refuses_the_doctor_says_in_the_same_words(name: str) -> None:
+    model, x = NETS[name].build(), NETS[name].input()
+    with pytest.raises((ValueError, NotImplementedError)) as caught:
+        LRP()(model, x)
+    report = diagnose(model, x)
+    assert not report.healthy
+    assert words(report, "error") == [str(caught.value)]
+    assert str(report) == f"error: {caught.value}"
+
+
+def test_training_mode_and_bad_pixels() -> None:
+    model, x = build(NETS["plain"])
+    assert "model.eval()" in str(diagnose(model.train(), x))
+    assert "nan_to_num" in str(diagnose(model.eval(), x * torch.nan))
+    assert "shape" in str(diagnose(model, x[0]))
+    assert not model.training
+
+
+def test_pixels_outside_the_box() -> None:
+    model, x = build(NETS["plain"])
+    assert not words(diagnose(model, x), "warning")
+    (text,) = words(diagnose(model, 3 * x), "warning")
+    assert "outside the box 0.0 … 1.0" in text
+    assert "'0'" in text
+    wide = LRP(rules={":first": ZBox(low=(-1.0, 0.0), high=(4.0, 4.0)), "*": Epsilon()})
+    assert not words(diagnose(model, 3 * x, wide), "warning")
+    assert diagnose(model, 3 * x).healthy
+
+
+def test_standardised_pixels_need_a_box_of_their_own() -> None:
+    assert words(diagnose(*build(NETS["standardised"])), "warning")
+
+
+def test_biases_are_named() -> None:
+    (text,) = words(diagnose(*build(NETS["plain"])), "note")
+    assert "4 layers have a bias" in text
+    assert "0, 3, 6, 8" in text
+
+
+def test_guided_backprop_without_an_activation() -> None:
+    (text,) = words(diagnose(*build(NETS["linear_only"]), GuidedBackprop()), "warning")
+    assert "plain gradient" in text
+    assert not diagnose(*build(NETS["plain"]), GuidedBackprop()).findings
+
+
+def cover(model: nn.Module, x: torch.Tensor, target: object) -> torch.Tensor:
+    return torch.zeros_like(x)
+
+
+@pytest.mark.parametrize("method", [Gradient(), IntegratedGradients(), as_method(cover)], ids=str)
+@pytest.mark.parametrize("name", ["squeeze_excite", "attention", "scripted", "plain"])
+def test_gradient_methods_need_no_rules(name: str, method: Gradient) -> None:
+    model, x = NETS[name].build(), NETS[name].input()
+    assert diagnose(model, x, method).healthy
+    assert method(model, x).shape == x.shape
+
+
+def test_smoothgrad_needs_what_its_method_needs() -> None:
+    model, x = NETS["squeeze_excite"].build(), NETS["squeeze_excite"].input()
+    assert diagnose(model, x, SmoothGrad()).healthy
+    assert not diagnose(model, x, SmoothGrad(of=SmoothGrad(of=LRP()))).healthy
+
+
+@pytest.mark.parametrize("name", ["detaches_input", "ends_in_softmax", "returns_tuple"])
+@pytest.mark.parametrize("method", [Gradient(), GuidedBackprop(), SmoothGrad()], ids=str)
+def test_gradient_methods_are_refused_what_they_cannot_do(name: str, method: Gradient) -> None:
+    assert not diagnose(NETS[name].build(), NETS[name].input(), method).healthy
+
+
+def test_the_most_severe_comes_first() -> None:
+    report = diagnose(*(lambda model, x: (model, 3 * x))(*build(NETS["plain"])))
+    assert [finding.severity for finding in report.findings] == ["warning", "note"]
+    assert str(Finding("note", "x")) == "note: x"

@@ -1,0 +1,663 @@
+"""The explorer as state: what is selected, what it says, and that it stays usable.
+
+The expectations of an explorer, and the test that holds each of them (B: in tests/browser):
+
+==  =============================================================================================
+ 1  first paint, words before it     test_words_before_the_first_picture; benchmarks/latency.py
+ 2  first picture after an event     benchmarks/latency.py
+ 3  the last value, never an older   test_the_last_of_many_changes_is_shown; B slider drag
+ 4  progress and cancel              test_progress_…, test_cancel_…; B cancel
+ 5  reset, undo, random, defaults    test_reset_…; test_inputs, test_controls
+ 6  copy as code                     test_the_copied_cell_…; B drawing
+ 7  PNG and npz                      test_save_…
+ 8  errors in place                  test_what_goes_wrong_…; B errors
+ 9  bad input named before compute   test_what_goes_wrong_…
+10  click a bar, a layer; hover      test_a_clicked_bar_…, test_a_layer_…; B drawing
+11  compare on one scale             test_compare_…; B compare
+12  keyboard                         test_inputs (Escape, pad); B keyboard
+13  words, contrast, names           test_the_status_says_…; B names and contrast
+14  1280 px, one column              B width
+15  reload, two displays, reopened   test_the_mime_bundle_…; B reload
+16  two explorers on one model       test_two_explorers_…; B two explorers
+17  closing leaves nothing           test_fifty_explorers_…
+18  large type                       test_large_type (Voilà is no dependency and not tested)
+==  =============================================================================================
+"""
+
+import base64
+import contextlib
+import io
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import nni_widgets as nni
+from tests.oracle.nets import NETS
+from tests.widgets.user import (
+    chooses,
+    clicks,
+    clicks_bar,
+    found,
+    registered,
+    sends,
+    sets,
+    the,
+)
+
+SEVEN = [[(8, 8), (20, 8), (13, 22)]]
+
+
+def gated():
+    return NETS["squeeze_excite"].build(), NETS["squeeze_excite"].input()
+
+
+def status(explorer):
+    return explorer._status.words
+
+
+def heatmap(explorer, pane=0):
+    return found(explorer, "nn-heatmap")[pane].value
+
+
+def gradient_times_square(model, x, target):
+    return nni.Gradient()(model, x, target) * x**2
+
+
+class Slow:
+    """A method that takes a step only when it is let; ``steps`` is how many there are."""
+
+    __name__ = "slow"
+
+    def __init__(self):
+        self.go, self.at_work = threading.Semaphore(0), threading.Event()
+
+    def __call__(self, model, x, target):
+        self.at_work.set()
+        assert self.go.acquire(timeout=10)
+        return x.clone()
+
+
+@pytest.fixture
+def slow():
+    return Slow()
+
+
+@pytest.fixture
+def explorer(opened, cnn, digits):
+    return opened(nni.explore(cnn, digits))
+
+
+@pytest.fixture
+def drawing(opened):
+    return opened(nni.draw(strokes=SEVEN))
+
+
+# --- what it shows
+
+
+def test_an_explorer_shows_what_explain_computes(explorer, cnn, digits):
+    made = nni.explain(cnn, digits[:1])
+    assert explorer.digest() == made.digest()
+    assert torch.equal(explorer.explanation.attribution, made.attribution)
+
+
+def test_the_status_says_prediction_target_method_and_cost(drawing):
+    assert status(drawing).startswith("predicted 7 (1.00) · explained: 7 · LRP: 2 passes, ")
+    assert 'role="status"' in the(drawing, "nn-status").value
+
+
+def test_words_before_the_first_picture(cnn, digits, slow):
+    explorer = nni.explore(cnn, digits, slow)
+    assert slow.at_work.wait(10)
+    assert status(explorer) == "The first picture is being computed …"
+    assert "slow is at work" in the(explorer, "nn-progress").value
+    assert repr(explorer) == status(explorer)
+    slow.go.release()
+    explorer.drain()
+    assert status(explorer).startswith("predicted")
+    assert the(explorer, "nn-progress").value == ""
+    explorer.close()
+
+
+def test_a_clicked_bar_is_explained_and_the_picture_changes(explorer):
+    before = heatmap(explorer)
+    clicks_bar(explorer, 3)
+    explorer.drain()
+    assert explorer.target == 3
+    assert explorer.explanation.target_names == ("3",)
+    assert "explained: 3" in status(explorer)
+    assert heatmap(explorer) != before
+
+
+def test_a_layer_of_the_picker_is_shown_and_kept(explorer, cnn, digits):
+    chooses(the(explorer, "nn-layer"), "conv2")
+    made = nni.explain(cnn, digits[:1])
+    expected = made.layer_map("conv2")
+    assert Image.open(io.BytesIO(heatmap(explorer))).size == (expected.shape[1], expected.shape[0])
+    assert "at conv2; 8 stands for" in explorer.digest()
+    sets(the(explorer, "nn-picture"), value=1)
+    explorer.drain()
+    assert explorer.layer == "conv2"
+    chooses(found(explorer, "nn-method")[0], "Saliency")
+    explorer.drain()
+    assert (explorer.layer, the(explorer, "nn-layer").disabled) == ("(input)", True)
+
+
+def test_pointing_at_a_pixel_reads_it(explorer):
+    sends(explorer._page, type="hover", pane=0, x=0.5, y=0.5)
+    value = float(explorer.explanation.heatmap()[14, 14])
+    assert f"pixel (14, 14): {value:+.4g}, " in found(explorer, "nn-hover")[0].value
+
+
+def test_pictures_share_a_scale_when_they_are_compared(explorer):
+    sets(the(explorer, "nn-compare"), value=True)
+    explorer.drain()
+    ends = [widget.value for widget in found(explorer, "nn-ends")]
+    assert ends[0] == ends[1]
+    assert [view.layout.display for view in found(explorer, "nn-view")] == [None, None]
+    sets(the(explorer, "nn-shared"), value=False)
+    ends = [widget.value for widget in found(explorer, "nn-ends")]
+    assert ends[0] != ends[1]
+    sets(the(explorer, "nn-compare"), value=False)
+    assert found(explorer, "nn-view")[1].layout.display == "none"
+
+
+def test_compare_from_code(explorer, cnn, digits):
+    explorer.compare = nni.SmoothGrad(n_samples=3)
+    second = nni.explain(cnn, digits[:1], nni.SmoothGrad(n_samples=3)).digest()
+    assert explorer.digest().endswith(second)
+    explorer.compare = None
+    assert explorer.compare is None
+    assert second not in explorer.digest()
+
+
+def test_going_back_costs_no_new_computation(opened, cnn, digits):
+    calls = []
+
+    def counted(model, x, target):
+        calls.append(1)
+        return x.clone()
+
+    explorer = opened(nni.explore(cnn, digits, counted))
+    for target in (3, None, 3):
+        explorer.target = target
+        explorer.drain()
+    assert len(calls) == 2
+    assert explorer.explanation.target_names == ("3",)
+
+
+def test_the_last_of_many_changes_is_shown(explorer):
+    slider = found(explorer, "nn-epsilon")[0]
+    for step in range(-30, 10):
+        sets(slider, value=10 ** (step / 10))
+    explorer.drain()
+    assert explorer.method.rules.epsilon == 7.9
+    assert explorer.explanation.method == explorer.method
+
+
+def test_generations_never_fall(explorer, monkeypatch):
+    seen = []
+    show = explorer._worker._show
+    monkeypatch.setattr(
+        explorer._worker, "_show", lambda outcome: (seen.append(outcome.generation), show(outcome))
+    )
+    for target in range(10):
+        explorer.target = target
+    explorer.drain()
+    assert seen == sorted(seen)
+    assert explorer.explanation.target_names == ("9",)
+
+
+# --- what the buttons do
+
+
+def test_reset_restores_the_beginning_and_loses_no_drawing(opened):
+    explorer = opened(nni.draw(strokes=SEVEN, method=nni.LRP(nni.EpsilonPlus()), target=2))
+    begun = explorer.digest()
+    explorer.pad.stroke([(4, 4), (6, 6)])
+    drawn = explorer.pad.strokes
+    explorer.method, explorer.target, explorer.overlay = nni.Saliency(), 4, 0.5
+    explorer.compare = nni.Gradient()
+    explorer.drain()
+    clicks(explorer, "nn-reset")
+    assert explorer.digest() == begun
+    assert (explorer.target, explorer.overlay, explorer.compare) == (2, 0.0, None)
+    clicks(explorer, "nn-undo")
+    assert explorer.pad.strokes == drawn
+
+
+def test_settings_of_a_method_survive_another_one(explorer):
+    sets(found(explorer, "nn-gamma-field")[0], value=0.7)
+    chooses(found(explorer, "nn-method")[0], "Saliency")
+    chooses(found(explorer, "nn-method")[0], "LRP")
+    assert explorer.drain().method == nni.LRP(nni.EpsilonGammaBox(gamma=0.7))
+
+
+def copied(explorer):
+    clicks(explorer, "nn-copy-as-code")
+    return the(explorer, "nn-code").value
+
+
+def result_of(cell, **space):
+    *lines, last = cell.rstrip().splitlines()
+    exec("\n".join([*lines, f"result = {last}"]), space)
+    return space["result"]
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        *(kind() for kind in nni.METHODS),
+        nni.SmoothGrad(of=nni.LRP(nni.EpsilonPlus(epsilon=0.5)), n_samples=3, seed=4),
+        nni.LRP({"conv1": nni.ZBox(), ":maxpool": nni.WinnerTakesAll(), "*": nni.Gamma(gamma=0.5)}),
+    ],
+    ids=repr,
+)
+def test_the_copied_cell_makes_the_same_numbers(drawing, method):
+    drawing.method, drawing.target = method, 2
+    assert repr(result_of(copied(drawing))) == drawing.digest()
+
+
+def test_the_copied_cell_of_a_batch_names_the_picture(explorer, cnn, digits):
+    explorer.target = nni.Difference(4, 9)
+    sets(the(explorer, "nn-picture"), value=2)
+    assert repr(result_of(copied(explorer), model=cnn, x=digits)) == explorer.digest()
+
+
+def test_the_copied_cell_makes_layer_overlay_and_comparison(drawing):
+    drawing.compare, drawing.overlay = nni.SmoothGrad(n_samples=3), 0.5
+    drawing.layer = "conv2"
+    again = result_of(copied(drawing))
+    assert again.digest() == drawing.digest()
+    assert (heatmap(again), heatmap(again, 1)) == (heatmap(drawing), heatmap(drawing, 1))
+    again.close()
+
+
+def test_the_copied_cell_of_your_own_function_and_target(opened, cnn, digits):
+    def margin(logits):
+        return logits[:, 7] - logits[:, 1]
+
+    explorer = opened(nni.explore(cnn, digits[:1], gradient_times_square, margin))
+    cell = copied(explorer)
+    space = {"gradient_times_square": gradient_times_square, "margin": margin}
+    assert repr(result_of(cell, model=cnn, x=digits[:1], **space)) == explorer.digest()
+
+
+def downloads(explorer, monkeypatch):
+    saved = {}
+    monkeypatch.setattr(
+        explorer._page, "download", lambda name, content, kind: saved.update({name: content})
+    )
+    return saved
+
+
+def test_save_png_carries_scale_and_parameters(explorer, monkeypatch):
+    saved = downloads(explorer, monkeypatch)
+    clicks(explorer, "nn-save-png")
+    picture = Image.open(io.BytesIO(saved["heatmap-1.png"]))
+    assert picture.text["Method"] == "nni.LRP()"
+    assert picture.text["Explanation"] == explorer.digest()
+
+
+def test_save_numbers_is_exact(explorer, monkeypatch):
+    saved = downloads(explorer, monkeypatch)
+    explorer.compare = nni.Gradient()
+    explorer.drain()
+    clicks(explorer, "nn-save-numbers")
+    with np.load(io.BytesIO(saved["attribution-1.npz"])) as first:
+        np.testing.assert_array_equal(first["attribution"], explorer.explanation.attribution)
+        np.testing.assert_array_equal(first["x"], explorer.explanation.x)
+    with np.load(io.BytesIO(saved["attribution-2.npz"])) as second:
+        assert str(second["method"]) == "nni.Gradient()"
+
+
+# --- the drawing
+
+
+def test_an_empty_canvas_asks_for_a_drawing_and_every_button_works(opened, monkeypatch):
+    explorer = opened(nni.draw())
+    saved = downloads(explorer, monkeypatch)
+    for button in ("nn-cancel", "nn-copy-as-code", "nn-save-png", "nn-save-numbers", "nn-reset"):
+        clicks(explorer, button)
+        assert explorer.digest() == "Draw a digit on the black square."
+    assert (explorer.explanation, saved, heatmap(explorer)) == (None, {}, b"")
+    explorer.pad.stroke(SEVEN[0])
+    assert "predicted 7" in explorer.digest()
+
+
+def test_a_cleared_canvas_shows_nothing_of_before(drawing):
+    clicks(drawing, "nn-clear")
+    drawing.drain()
+    assert (drawing.explanation, heatmap(drawing)) == (None, b"")
+    assert drawing.digest() == "Draw a digit on the black square."
+    clicks(drawing, "nn-undo")
+    assert "predicted 7" in drawing.digest()
+
+
+def test_only_drawings_have_a_pad(explorer, drawing):
+    assert drawing.pad.strokes
+    with pytest.raises(AttributeError, match=r"nni.draw\(\) has a pad"):
+        _ = explorer.pad
+
+
+def test_a_growing_stroke_costs_few_messages(drawing, told):
+    drawing.pad.stroke([(4, 4), (5, 5)])
+    drawing.drain()
+    told.clear()
+    sends(drawing.pad, type="stroke", stroke="s", start=0, points=[[9, 20]], end=False)
+    drawing.drain()
+    assert sum(told.values()) <= 16, told
+    told.clear()
+    clicks_bar(drawing, 7)
+    clicks_bar(drawing, 7)
+    drawing.drain()
+    assert told["Image.value"] <= 1, told
+
+
+# --- slow work
+
+
+def test_progress_and_cancel_keep_the_last_good_picture(opened, cnn, digits, slow):
+    explorer = opened(nni.explore(cnn, digits))
+    before = heatmap(explorer)
+    explorer.method = slow
+    assert slow.at_work.wait(10)
+    assert "slow is at work" in the(explorer, "nn-progress").value
+    since = time.perf_counter()
+    clicks(explorer, "nn-cancel")
+    assert time.perf_counter() - since < 5
+    assert status(explorer) == "Cancelled. The picture is the last one that was ready."
+    assert "nn-stale" in found(explorer, "nn-heatmap")[0]._dom_classes
+    slow.go.release()
+    explorer.drain()
+    assert heatmap(explorer) == before
+    assert status(explorer).startswith("Cancelled")
+    assert the(explorer, "nn-progress").value == ""
+    explorer.method = nni.Gradient()
+    explorer.drain()
+    assert "nn-stale" not in found(explorer, "nn-heatmap")[0]._dom_classes
+
+
+def test_progress_counts_the_steps_and_cancel_says_how_many(opened, cnn, digits, slow):
+    explorer = opened(nni.explore(cnn, digits, nni.Gradient()))
+    explorer.method = nni.SmoothGrad(of=slow, n_samples=50)
+    seen = []
+    explorer._status.advance = lambda *progress: seen.append(progress[:3])
+    for _ in range(8):
+        slow.go.release()
+    deadline = time.monotonic() + 10
+    while not seen and time.monotonic() < deadline:
+        time.sleep(0.001)
+    sends(explorer._page, type="escape")
+    for _ in range(50):
+        slow.go.release()
+    explorer.drain()
+    what, done, of = seen[0]
+    assert (what, of) == ("SmoothGrad", 50)
+    assert 0 < done < 50
+    assert f"Cancelled after {seen[-1][1]} of 50." in status(explorer)
+
+
+def test_cancel_with_nothing_to_do_changes_nothing(explorer):
+    before = status(explorer)
+    clicks(explorer, "nn-cancel")
+    assert status(explorer) == before
+
+
+# --- what goes wrong
+
+
+def trained():
+    return nn.Sequential(nn.Flatten(), nn.Linear(4, 3)).train(), torch.rand(1, 1, 2, 2)
+
+
+def softmaxed():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.Softmax(1))
+    return model.eval(), torch.rand(1, 1, 2, 2)
+
+
+def misshapen():
+    return nn.Sequential(nn.Flatten(), nn.Linear(5, 3)).eval(), torch.rand(1, 1, 2, 2)
+
+
+def spoilt():
+    return nn.Sequential(nn.Flatten(), nn.Linear(4, 3)).eval(), torch.full((1, 1, 2, 2), torch.nan)
+
+
+def whole_numbers():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+    return model.eval(), torch.ones(1, 1, 2, 2, dtype=torch.uint8)
+
+
+class Broken(nn.Module):
+    def forward(self, x):
+        raise KeyError("lost")
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        (trained, "must be in evaluation mode; got training mode"),
+        (softmaxed, "softmax"),
+        (misshapen, "must be an input that the model can take; got shape (1, 1, 2, 2)"),
+        (spoilt, "must be finite numbers; got 4 pixels that are NaN or infinite"),
+        (whole_numbers, "must be a tensor of floating-point numbers; got dtype torch.uint8"),
+        (lambda: (Broken().eval(), torch.rand(1, 1, 2, 2)), "lost"),
+    ],
+    ids=["training", "softmax", "shape", "nan", "dtype", "raises"],
+)
+def test_what_goes_wrong_is_said_in_place(opened, case, words):
+    explorer = opened(nni.explore(*case()))
+    assert words in explorer.digest()
+    assert 'role="alert"' in the(explorer, "nn-status").value
+    assert explorer.explanation is None
+    chooses(found(explorer, "nn-method")[0], "Gradient")
+    assert words in explorer.digest()
+
+
+def test_an_operation_without_a_rule_is_named_and_gradients_go_on(opened):
+    explorer = opened(nni.explore(*gated()))
+    assert "LRP: no rule for" in explorer.digest()
+    chooses(found(explorer, "nn-method")[0], "Gradient")
+    assert explorer.digest().startswith("nni.Gradient()")
+    assert "nn-stale" not in found(explorer, "nn-heatmap")[0]._dom_classes
+
+
+def test_an_error_leaves_the_last_picture_dimmed_until_it_is_mended(explorer):
+    before = heatmap(explorer)
+    explorer.target = 17
+    assert explorer.digest() == (
+        "LRP: target must be a class from 0 to 9; got 17. Choose one of the classes."
+    )
+    assert heatmap(explorer) == before
+    assert "nn-stale" in found(explorer, "nn-heatmap")[0]._dom_classes
+    clicks_bar(explorer, 3)
+    assert "target 3" in explorer.digest()
+
+
+def test_a_target_out_of_range_from_the_beginning(opened, cnn, digits):
+    explorer = opened(nni.explore(cnn, digits, target=17))
+    assert "a class from 0 to 9; got 17" in explorer.digest()
+    chooses(the(explorer, "nn-target"), "the predicted class")
+    assert "predicted" in explorer.digest()
+
+
+def test_an_illegal_number_that_is_typed(explorer):
+    sets(found(explorer, "nn-epsilon-field")[0], value=-1.0)
+    assert status(explorer) == (
+        "EpsilonGammaBox: epsilon must be a number of at least 0; got -1.0. Try 0.01."
+    )
+    sets(found(explorer, "nn-epsilon-field")[0], value=0.5)
+    assert explorer.digest().startswith("nni.LRP(rules=nni.EpsilonGammaBox(epsilon=0.5))")
+
+
+def test_a_layer_that_does_not_exist(explorer):
+    with pytest.raises(ValueError, match=r"layer must be one of \(input\), conv1, .*'conv9'"):
+        explorer.layer = "conv9"
+    assert explorer.layer == "(input)"
+
+
+@pytest.mark.parametrize("x", [torch.rand(5), torch.empty(0, 1, 2, 2), [[1.0]]])
+def test_what_is_no_batch_is_refused(cnn, x):
+    with pytest.raises(ValueError, match="explore: x must be a batch of pictures"):
+        nni.explore(cnn, x)
+
+
+@pytest.mark.parametrize("error", [ValueError("mine"), KeyError("mine"), RuntimeError("mine")])
+def test_a_function_that_raises_is_an_error_in_place(opened, cnn, digits, error):
+    def mine(model, x, target):
+        raise error
+
+    explorer = opened(nni.explore(cnn, digits, mine, methods=[mine, nni.Gradient()]))
+    assert "mine" in explorer.digest()
+    chooses(found(explorer, "nn-method")[0], "Gradient")
+    assert "nni.Gradient()" in explorer.digest()
+
+
+def test_a_function_that_returns_another_shape(opened, cnn, digits):
+    explorer = opened(nni.explore(cnn, digits, lambda model, x, target: x.sum(1)))
+    assert "must be a tensor shaped like x, (1, 1, 28, 28)" in explorer.digest()
+
+
+# --- any model, any method, any target
+
+
+def test_a_function_is_a_method_under_its_own_name(opened, cnn, digits):
+    explorer = opened(nni.explore(cnn, digits, methods=[gradient_times_square, nni.Saliency()]))
+    assert found(explorer, "nn-method")[0].options == ("gradient_times_square", "Saliency")
+    assert explorer.digest().startswith("gradient_times_square, target")
+    explorer.method = nni.SmoothGrad(of=gradient_times_square, n_samples=2)
+    assert "SmoothGrad" in explorer.digest()
+
+
+def test_a_difference_of_classes_and_a_function_as_target(opened, cnn, digits):
+    explorer = opened(nni.explore(cnn, digits, target=nni.Difference(7, 1)))
+    assert "target 7 − 1" in explorer.digest()
+    assert the(explorer, "nn-target").label == "your target"
+    explorer.target = lambda logits: logits[:, 3] * 2
+    assert "target a function" in explorer.digest()
+
+
+def test_one_target_per_picture(opened, cnn, digits):
+    explorer = opened(nni.explore(cnn, digits, target=torch.tensor([5, 6, 7, 8])))
+    assert "target 5" in explorer.digest()
+    sets(the(explorer, "nn-picture"), value=2)
+    assert "target 7" in explorer.digest()
+    assert "target=7" in explorer.code()
+    explorer.target = [1, 2]
+    assert "target must be more than 2 classes; got 2 classes" in explorer.digest()
+    sets(the(explorer, "nn-picture"), value=1)
+    assert "target 2" in explorer.digest()
+
+
+@pytest.mark.parametrize(
+    ("model", "x"),
+    [
+        (nn.Linear(5, 3), torch.rand(3, 5)),
+        (nn.Sequential(nn.Conv1d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 3)),
+         torch.rand(2, 2, 6)),
+        (nn.Sequential(nn.Flatten(), nn.Linear(75, 20)), torch.rand(2, 3, 5, 5)),
+        (nn.Sequential(nn.Flatten(), nn.Linear(25, 1)), torch.rand(1, 1, 5, 5)),
+        (nn.Sequential(nn.Flatten(), nn.Linear(25, 3)).double(), torch.rand(1, 1, 5, 5).double()),
+    ],
+    ids=["vectors", "sequences", "colour", "one output", "float64"],
+)  # fmt: skip
+def test_any_model_without_a_name_for_its_classes(opened, model, x):
+    explorer = opened(nni.explore(model.eval(), x))
+    assert explorer.digest() == nni.explain(model, x[:1]).digest()
+    assert heatmap(explorer)
+    classes = model(x).shape[1]
+    assert the(explorer, "nn-target").options[-1] == str(classes - 1)
+    for kind in nni.METHODS:
+        explorer.method = kind()
+        assert explorer.digest() == nni.explain(model, x[:1], kind()).digest()
+
+
+def test_a_deep_model_on_large_pictures(opened):
+    layers = [nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.ReLU()]
+    for _ in range(12):
+        layers += [nn.Conv2d(4, 4, 3, padding=1), nn.ReLU(inplace=True)]
+    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 30)).eval()
+    explorer = opened(nni.explore(model, torch.rand(2, 3, 224, 224)))
+    assert explorer.explanation is not None
+    assert len(found(explorer, "nn-rule")) == 14
+    assert Image.open(io.BytesIO(heatmap(explorer))).size == (224, 224)
+
+
+# --- explorers among others
+
+
+def test_two_explorers_on_one_model_disturb_neither_each_other_nor_the_model(cnn, digits):
+    alone = [nni.explain(cnn, digits[:1], m).digest() for m in (nni.LRP(), nni.SmoothGrad())]
+    state = {name: value.clone() for name, value in cnn.state_dict().items()}
+    with contextlib.ExitStack() as stack:
+        two = [nni.explore(cnn, digits, m) for m in (nni.LRP(), nni.SmoothGrad())]
+        for explorer in two:
+            stack.callback(explorer.close)
+        for target in (*range(5), None):
+            for explorer in two:
+                explorer.target = target
+        assert [explorer.digest() for explorer in two] == alone
+    assert not cnn.training
+    assert all(p.grad is None for p in cnn.parameters())
+    assert all(torch.equal(value, cnn.state_dict()[name]) for name, value in state.items())
+    assert not any(module._forward_hooks for module in cnn.modules())
+
+
+def test_changes_from_several_threads_end_on_one_state(explorer):
+    def change(targets):
+        for target in targets:
+            explorer.target = target
+
+    threads = [threading.Thread(target=change, args=(range(10),)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    explorer.drain()
+    assert explorer.explanation.target_names == (str(explorer.target),) == ("9",)
+
+
+def test_the_mime_bundle_has_widget_picture_and_numbers(explorer):
+    bundle = explorer._repr_mimebundle_()
+    assert bundle["text/plain"] == explorer.digest()
+    assert Image.open(io.BytesIO(_bytes(bundle["image/png"]))).text["Method"] == "nni.LRP()"
+    view = bundle["application/vnd.jupyter.widget-view+json"]
+    assert view["model_id"] == explorer.model_id
+
+
+def _bytes(png):
+    return png if isinstance(png, bytes) else base64.b64decode(png)
+
+
+def test_a_slow_explorer_is_displayed_without_waiting_for_its_end(cnn, digits, slow, monkeypatch):
+    monkeypatch.setattr("nni_widgets.widgets.explorer._DISPLAY_WAITS", 0.01)
+    explorer = nni.explore(cnn, digits, slow)
+    bundle = explorer._repr_mimebundle_()
+    assert bundle["text/plain"] == "The first picture is being computed …"
+    assert "image/png" not in bundle
+    slow.go.release()
+    explorer.drain().close()
+
+
+def test_large_type(opened):
+    assert "nn-large" in opened(nni.draw(large=True))._dom_classes
+    assert "nn-large" not in opened(nni.draw())._dom_classes
+
+
+def test_fifty_explorers_leave_no_thread_and_no_widget(cnn, digits):
+    def live(method):
+        explorer = nni.explore(cnn, digits, method)
+        explorer.compare = nni.Saliency()
+        explorer.drain().close()
+
+    live(nni.LRP())
+    threads, open_widgets = threading.active_count(), registered()
+    for number in range(50):
+        live(nni.LRP() if number % 2 else nni.IntegratedGradients(n_steps=2))
+    assert (threading.active_count(), registered()) == (threads, open_widgets)

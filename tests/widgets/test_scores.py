@@ -1,0 +1,94 @@
+"""Bars, words and picker are one choice of what is explained."""
+
+import numpy as np
+import pytest
+import torch
+
+import nni_widgets as nni
+from nni_widgets.widgets.charts import ClassBars
+from nni_widgets.widgets.controls import close_all
+from nni_widgets.widgets.scores import Scores, target_code
+from tests.widgets.user import chooses, clicks_bar, sends, the
+
+
+@pytest.fixture
+def scores(cnn):
+    changed = []
+    scores = Scores(cnn.classes, None, lambda: changed.append(scores.target))
+    scores.changed = changed
+    yield scores
+    close_all(scores.widget)
+
+
+@pytest.fixture
+def hundred():
+    chosen = []
+    bars = ClassBars([f"class {i}" for i in range(100)], chosen.append)
+    bars.chosen = chosen
+    yield bars
+    close_all(bars.widget)
+
+
+def test_bars_and_words_show_the_probabilities(scores, cnn, digits):
+    made = nni.explain(cnn, digits[:1], nni.Gradient(), target=2)
+    scores.show(made)
+    (bars,) = the(scores.widget, "nn-scores").marks
+    np.testing.assert_allclose(bars.y, made.probabilities[0])
+    assert [bar == "#e66101" for bar in bars.colors].index(True) == 2
+    best = made.predicted[0]
+    assert the(scores.widget, "nn-scores-words").value.startswith(f"<small>{best} 1.00, ")
+    scores.clear()
+    assert not bars.y.any()
+
+
+def test_a_click_on_a_bar_and_the_picker_choose_a_class(scores):
+    clicks_bar(scores.widget, 3)
+    assert scores.picker.label == "3"
+    chooses(scores.picker, "8")
+    chooses(scores.picker, "the predicted class")
+    assert scores.changed == [3, 8, None]
+
+
+def test_setting_a_target_moves_the_picker_and_does_not_call_back(scores):
+    scores.set(torch.tensor(4))
+    assert (scores.target, scores.picker.label) == (4, "4")
+    scores.set(17)
+    assert (scores.target, scores.picker.index) == (17, None)
+    scores.set(None)
+    assert scores.picker.label == "the predicted class"
+    assert scores.changed == []
+
+
+def test_a_target_of_your_own_stays_in_the_picker(scores):
+    scores.set(nni.Difference(7, 1))
+    assert scores.picker.label == "your target"
+    chooses(scores.picker, "8")
+    chooses(scores.picker, "your target")
+    assert scores.changed == [8, nni.Difference(7, 1)]
+
+
+def test_one_class_per_picture(scores):
+    scores.set(torch.tensor([5, 6]))
+    assert [scores.of(0), scores.of(1)] == [5, 6]
+    with pytest.raises(ValueError, match="target must be more than 2 classes; got 2 classes"):
+        scores.of(2)
+
+
+def test_of_many_classes_the_most_probable_and_the_explained_one_are_shown(hundred):
+    shares = np.linspace(0, 0.02, 100)
+    hundred.show(shares, chosen=5)
+    (bars,) = hundred.widget.marks
+    assert list(bars.x) == [f"class {i}" for i in range(99, 90, -1)] + ["class 5"]
+    sends(bars, event="element_click", data={"index": 1})
+    sends(bars, event="element_click", data={})
+    assert hundred.chosen == [98]
+
+
+def test_targets_as_code():
+    def margin(logits):
+        return logits[:, 0]
+
+    assert target_code(3) == "3"
+    assert target_code(nni.Difference(3, 8)) == "nni.Difference(first=3, second=8)"
+    assert target_code(margin) == "margin"
+    assert target_code(lambda logits: logits[:, 0]) == "target"
