@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from nni_widgets.errors import UnsupportedOperation, invalid
@@ -52,14 +51,14 @@ def check_logits(who: str, logits: Any) -> None:
         given = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"a {kind}"
         expected = "a tensor of logits of shape (N, K)"
         raise invalid(who, "the model's output", expected, given, "Wrap the model to return logits")
-    with torch.no_grad():
-        if not _all_finite(logits):
-            given = "NaN or infinite numbers"
-            raise invalid(who, "the model's output", "finite", given, "Check the weights")
-        if logits.shape[1] > 1 and _are_probabilities(logits):
-            given = "probabilities that sum to 1 (a softmax at the end)"
-            action = "Remove the softmax: its gradient mixes all classes"
-            raise invalid(who, "the model's output", "unnormalised logits", given, action)
+    logits = logits.detach()
+    if not _all_finite(logits):
+        given = "NaN or infinite numbers"
+        raise invalid(who, "the model's output", "finite", given, "Check the weights")
+    if logits.shape[1] > 1 and _are_probabilities(logits):
+        given = "probabilities that sum to 1 (a softmax at the end)"
+        action = "Remove the softmax: its gradient mixes all classes"
+        raise invalid(who, "the model's output", "unnormalised logits", given, action)
 
 
 def _all_finite(x: Tensor) -> bool:

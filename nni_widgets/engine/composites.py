@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import lru_cache
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from nni_widgets.engine.canonizers import canonical
-from nni_widgets.engine.operations import family, group
+from nni_widgets.engine.operations import Family, family, group
 from nni_widgets.engine.rules import (
     AlphaBeta,
     Derivative,
@@ -30,7 +32,7 @@ from nni_widgets.engine.rules import (
     Zero,
     ZPlus,
 )
-from nni_widgets.engine.tape import Op, Tape, record
+from nni_widgets.engine.tape import Tape, record
 from nni_widgets.errors import UnsupportedOperation, invalid
 from nni_widgets.params import Declared, param
 
@@ -160,15 +162,34 @@ def assign(composite: Preset, tape: Tape, who: str = "LRP") -> dict[str, Rule]:
     Raises ``ValueError`` for a name that matches no operation, :class:`UnsupportedOperation` for an
     operation that has no rule.
     """
+    steps = [
+        _Step(op.label, op.path, op.kind, op.inputs, op.outputs, family(op)) for op in tape.ops
+    ]
+    return _assign(composite, tuple(steps), who)
+
+
+class _Step(NamedTuple):
+    """What the choice of a rule depends on; equal for all passes of one model."""
+
+    label: str
+    path: str
+    kind: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    family: Family
+
+
+@lru_cache(maxsize=256)
+def _assign(composite: Preset, steps: tuple[_Step, ...], who: str) -> dict[str, Rule]:
     pairs = composite.pairs()
-    _check_names(pairs, tape, who)
-    first, last = _ends(tape)
+    _check_names(pairs, steps, who)
+    first, last = _ends(steps)
     chosen: dict[str, Rule] = {}
-    for op in tape.ops:
-        words = {f":{group(op)}"}
-        words |= {":first"} if op.label in first else set()
-        words |= {":last"} if op.label == last else set()
-        chosen[op.label] = _rule_of(op, words, pairs, who)
+    for step in steps:
+        words = {f":{group(step.kind)}"}
+        words |= {":first"} if step.label in first else set()
+        words |= {":last"} if step.label == last else set()
+        chosen[step.label] = _rule_of(step, words, pairs, who)
     return chosen
 
 
@@ -180,8 +201,8 @@ def layers(model: nn.Module, x: Tensor) -> dict[str, str]:
     return {op.label: op.kind for op in canonical(record(model, x, "layers")).ops}
 
 
-def _rule_of(op: Op, words: set[str], pairs: Iterable[tuple[str, Rule]], who: str) -> Rule:
-    kind = family(op)
+def _rule_of(op: _Step, words: set[str], pairs: Iterable[tuple[str, Rule]], who: str) -> Rule:
+    kind = op.family
     for where, rule in pairs:
         named = where in words or where == op.label
         pattern = kind == "affine" and fnmatchcase(op.label, where)
@@ -198,7 +219,7 @@ def _rule_of(op: Op, words: set[str], pairs: Iterable[tuple[str, Rule]], who: st
     )
 
 
-def _advice(op: Op) -> str:
+def _advice(op: _Step) -> str:
     if op.kind in {"softmax", "log_softmax"}:
         return "Let the model return logits"
     if op.kind in _GATES:
@@ -206,13 +227,13 @@ def _advice(op: Op) -> str:
     return "Choose a gradient method"
 
 
-def _ends(tape: Tape) -> tuple[set[str], str]:
+def _ends(steps: tuple[_Step, ...]) -> tuple[set[str], str]:
     """The affine layers that see the input through no other one, and the last affine layer."""
     behind: set[int] = set()
     first: set[str] = set()
     last = ""
-    for op in tape.ops:
-        if family(op) == "affine":
+    for op in steps:
+        if op.family == "affine":
             if not behind.intersection(op.inputs):
                 first.add(op.label)
             behind.update(op.outputs)
@@ -222,12 +243,12 @@ def _ends(tape: Tape) -> tuple[set[str], str]:
     return first, last
 
 
-def _check_names(pairs: Pairs, tape: Tape, who: str) -> None:
-    labels = [op.label for op in tape.ops]
+def _check_names(pairs: Pairs, steps: tuple[_Step, ...], who: str) -> None:
+    labels = [op.label for op in steps]
     for where, _ in pairs:
         if where in _WORDS or any(fnmatchcase(label, where) for label in labels):
             continue
-        known = ", ".join(op.label for op in tape.ops if family(op) == "affine")
+        known = ", ".join(op.label for op in steps if op.family == "affine")
         raise invalid(
             who, "the layer of a rule", f"one of {known}", repr(where), "Correct its name"
         )

@@ -49,6 +49,7 @@ _FAMILY: dict[str, Family] = {
 }
 _PRODUCTS = {"mul", "div", "true_divide", "truediv", "matmul", "mm", "addmm"}
 _DIVISIONS = {"div", "true_divide", "truediv"}
+_BY_ARGUMENTS = _PRODUCTS | {"interpolate", "upsample"}
 _DENSE = {"linear", "matmul", "mm", "addmm"}
 _GROUPS = {
     "conv": ("conv",),
@@ -63,16 +64,14 @@ _GROUPS = {
 
 def family(op: Op) -> Family:
     """The family of an operation; ``other`` where a rule must be named by the user."""
+    if op.kind not in _BY_ARGUMENTS:
+        return _FAMILY.get(op.kind, "other")
+    if op.kind in {"interpolate", "upsample"}:
+        return "move" if _copies(op) else "linear"
     factors = sum(argument is value for argument in op.args for value in op.values)
-    if op.kind in _PRODUCTS and factors > 1:
+    if factors > 1 or (op.kind in _DIVISIONS and op.args[0] is not op.values[0]):
         return "other"
-    if op.kind in _DIVISIONS and op.args[0] is not op.values[0]:
-        return "other"
-    if op.kind in _DENSE and _dense_operands(op) is not None:
-        return "affine"
-    if op.kind in {"interpolate", "upsample"} and _copies(op):
-        return "move"
-    return _FAMILY.get(op.kind, "other")
+    return "linear" if _dense_operands(op) is None else "affine"
 
 
 def _copies(op: Op) -> bool:
@@ -81,10 +80,10 @@ def _copies(op: Op) -> bool:
     return str(mode).startswith("nearest")
 
 
-def group(op: Op) -> str:
-    """The word that a composite's ``:word`` selects the operation by, or an empty string."""
+def group(kind: str) -> str:
+    """The word that a composite's ``:word`` selects this kind by, or an empty string."""
     for word, starts in _GROUPS.items():
-        if op.kind.startswith(starts):
+        if kind.startswith(starts):
             return word
     return ""
 

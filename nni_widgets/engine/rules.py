@@ -85,9 +85,9 @@ class Gamma(Rule):
 
     def __call__(self, op: Op, relevance: Tensor) -> Share:
         layer = affine(op)
-        negative = layer.z < 0
-        if not _signed(layer) and not bool((negative & (relevance != 0)).any()):
+        if not _signed(layer) and not _reaches_negative(relevance, layer.z):
             return self._for_positive(layer, relevance)
+        negative = layer.z < 0
         weighted = _positive_part(layer, with_bias=True)
         favoured = torch.where(negative, layer.z - weighted, weighted)
         s = _divide(relevance, layer.z + self.gamma * favoured)
@@ -105,14 +105,14 @@ class Gamma(Rule):
     def _for_positive(self, layer: Affine, relevance: Tensor) -> Share:
         weight = modified(layer.weight, "gamma", self._favour, self.gamma)
         bias = None if layer.bias is None else self._favour(layer.bias)
-        s = _divide(relevance, layer.forward(weight, bias))
+        s = _divide_by_positive(relevance, layer.forward(weight, bias))
         return Share(
             (layer.a * layer.transpose(weight, s),),
             lambda: _into_bias(layer, s) + self.gamma * _into_bias(layer, s, "+"),
         )
 
     def _favour(self, weight: Tensor) -> Tensor:
-        return weight + self.gamma * weight.clamp(min=0)
+        return torch.add(weight, weight.clamp(min=0), alpha=self.gamma)
 
 
 class AlphaBeta(Rule):
@@ -133,7 +133,7 @@ class AlphaBeta(Rule):
     def __call__(self, op: Op, relevance: Tensor) -> Share:
         layer = affine(op)
         positive = _positive_part(layer, with_bias=True)
-        up = _divide(self.alpha * relevance, positive)
+        up = _divide_by_positive(self.alpha * relevance, positive)
         down = None
         if self.alpha > 1:
             down = _divide((1 - self.alpha) * relevance, (layer.z - positive).clamp(max=0))
@@ -157,7 +157,7 @@ class ZPlus(Rule):
 
     def __call__(self, op: Op, relevance: Tensor) -> Share:
         layer = affine(op)
-        up = _divide(relevance, _positive_part(layer, with_bias=False))
+        up = _divide_by_positive(relevance, _positive_part(layer, with_bias=False))
         return Share((_spread(layer, up, None),))
 
 
@@ -309,11 +309,22 @@ class GuidedReLU(Rule):
         return Share((derivative(op, relevance.clamp(min=0)),))
 
 
+_TINY = 1e-30
+
+
 def _divide(relevance: Tensor, z: Tensor, epsilon: float = 0.0) -> Tensor:
     """``relevance / (z + ε sign z)`` with sign 0 = 1, and 0 where that is a division by 0."""
     if epsilon:
         return relevance / (z + torch.copysign(z.new_full((), epsilon), z))
     return (relevance / z).masked_fill_(z == 0, 0)
+
+
+def _divide_by_positive(relevance: Tensor, z: Tensor) -> Tensor:
+    """``relevance / z`` for sums of one sign, where z = 0 only if all that it sums are 0.
+
+    What comes out there is large and wrong, and is only ever multiplied by these zeros.
+    """
+    return relevance / (z + _TINY)
 
 
 def _proportional(op: Op, relevance: Tensor, epsilon: float) -> Share:
@@ -323,6 +334,11 @@ def _proportional(op: Op, relevance: Tensor, epsilon: float) -> Share:
         spread = layer.a * layer.transpose(layer.weight, s)
         return Share((spread,), lambda: _into_bias(layer, s))
     return Share(tuple(value * signal for value, signal in zip(op.values, op.vjp(s), strict=True)))
+
+
+def _reaches_negative(relevance: Tensor, z: Tensor) -> bool:
+    low, high = (relevance * z.clamp(max=0)).aminmax()
+    return bool(low < 0) or bool(high > 0)
 
 
 def _signed(layer: Affine) -> bool:

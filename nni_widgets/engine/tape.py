@@ -7,14 +7,12 @@ and several outputs are therefore all seen, and nothing is set on the model.
 
 from __future__ import annotations
 
-import functools
-import inspect
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,25 +20,10 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
+from nni_widgets.engine.calls import call_of, out_of_place
 from nni_widgets.engine.checks import check_logits, run
 from nni_widgets.engine.memory import keep
 from nni_widgets.errors import UnsupportedOperation, sentence
-
-_WRITES_WITHOUT_TWIN = {"__setitem__", "copy_", "fill_", "zero_", "set_", "index_put_", "resize_"}
-_CONSTANTS = {
-    *("detach", "data", "grad", "zeros_like", "ones_like", "full_like", "empty_like", "rand_like"),
-    *(
-        "randn_like",
-        "new_zeros",
-        "new_ones",
-        "new_full",
-        "new_empty",
-        "new_tensor",
-        "sign",
-        "round",
-    ),
-    *("floor", "ceil", "trunc", "heaviside"),
-}
 
 
 @dataclass(eq=False, slots=True)
@@ -130,6 +113,10 @@ def record(model: nn.Module, x: Tensor, who: str = "record") -> Tape:
     return tape
 
 
+_Known = tuple[int, Tensor, Tensor]
+"""The number of a value, the private tensor, and the alias that the model has."""
+
+
 class _Recorder(TorchFunctionMode):
     """Runs each call on private tensors, and gives the model aliases that it may write to."""
 
@@ -138,9 +125,7 @@ class _Recorder(TorchFunctionMode):
         private, self.start = x.detach(), x.detach()
         self.tape = Tape(private)
         self._path, self._who = path, who
-        self._known: dict[int, tuple[int, Tensor, Tensor]] = {
-            id(self.start): (0, private, self.start)
-        }
+        self._known: dict[int, _Known] = {id(self.start): (0, private, self.start)}
         self._stale: dict[int, tuple[str, str]] = {}
         self._count = 1
 
@@ -149,65 +134,72 @@ class _Recorder(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        read = self._read(args, kwargs)
-        call = _call_of(func)
-        if not read or call.is_constant or not torch.is_grad_enabled():
+        read: dict[int, _Known] = {}
+        private = [self._private(part, read) for part in args]
+        named = {name: self._private(part, read) for name, part in kwargs.items()}
+        if not read:
             return func(*args, **kwargs)
+        call = call_of(func)
+        if call.is_constant or not torch.is_grad_enabled():
+            return func(*args, **kwargs)
+        if self._stale:
+            self._refuse_stale(read)
         target = None
-        if call.may_write and _writes_in_place(func, args, kwargs):
+        if call.writes_in_place(private, named):
             target = args[0]
-            func, args, kwargs = self._out_of_place(func, args, kwargs)
-        private = {key: self._known[key][1] for key in read}
-        args = tuple([_replace(part, private) for part in args])
-        kwargs = {name: _replace(part, private) for name, part in kwargs.items()}
+            func, private, named = self._out_of_place(func, private, named)
         winners = None
         torch.set_grad_enabled(False)
         try:
             if call.with_winners is None:
-                result = func(*args, **kwargs)
+                result = func(*private, **named)
             else:
-                result, winners = call.with_winners(*args, **kwargs)
+                result, winners = call.with_winners(*private, **named)
         finally:
             torch.set_grad_enabled(True)
-        numbers = tuple([self._known[key][0] for key in read])
-        op = Op(call.kind, "", numbers, tuple(private.values()), (), (), func, args, kwargs)
-        op.winners = winners
+        numbers, values, _ = zip(*read.values(), strict=True)
+        op = Op(call.kind, "", numbers, values, (), (), func, tuple(private), named, "", winners)
         return self._noted(op, result, target)
 
-    def _read(self, args: Any, kwargs: dict[str, Any]) -> list[int]:
-        keys: dict[int, None] = {}
-        _find(args, self._known, keys)
-        if kwargs:
-            _find(kwargs.values(), self._known, keys)
-        for key in keys:
-            if key in self._stale:
-                what, where = self._stale[key]
-                self._refuse(what, "a tensor that shares its memory is read later", where)
-        return list(keys)
+    def _private(self, item: Any, read: dict[int, _Known]) -> Any:
+        """The item with its known tensors, which are noted in ``read``, made private.
+
+        A tuple of sizes is not searched.
+        """
+        known = self._known.get(id(item))
+        if known is not None:
+            read[id(item)] = known
+            return known[1]
+        kind = type(item)
+        if (kind is tuple or kind is list) and item and type(item[0]) is not int:
+            return kind([self._private(part, read) for part in item])
+        return item
 
     def _noted(self, op: Op, result: Any, target: Any) -> Any:
-        if isinstance(result, Tensor):
-            if not result.is_floating_point():
-                return result
-            results: tuple[Tensor, ...] = (result,)
-        else:
-            results = tuple(t for t in pytree.tree_leaves(result) if _is_signal(t))
-            if not results:
-                return result
-        op.path, op.results = self._path(), results
+        is_single = isinstance(result, Tensor)
+        made = (result,) if is_single else pytree.tree_leaves(result)
+        op.results = results = tuple([part for part in made if _is_signal(part)])
+        if not results:
+            return result
+        op.path = self._path()
         op.outputs = tuple(range(self._count, self._count + len(results)))
         self._count += len(results)
         keep(results)
         self.tape.ops.append(op)
-        given = {id(made): made.detach() for made in results}
         if target is not None:
-            self._write_back(target, given[id(result)], op.kind)
-            given[id(result)] = target
-        for number, made in zip(op.outputs, results, strict=True):
-            self._known[id(given[id(made)])] = (number, made, given[id(made)])
-        if isinstance(result, Tensor):
+            self._write_back(target, result.detach(), op.kind)
+            return self._give(op.outputs[0], result, target)
+        given = {
+            id(part): self._give(number, part, part.detach())
+            for number, part in zip(op.outputs, results, strict=True)
+        }
+        if is_single:
             return given[id(result)]
-        return pytree.tree_map(lambda t: given.get(id(t), t), result)
+        return pytree.tree_map(lambda part: given.get(id(part), part), result)
+
+    def _give(self, number: int, private: Tensor, alias: Tensor) -> Tensor:
+        self._known[id(alias)] = (number, private, alias)
+        return alias
 
     def _write_back(self, target: Tensor, value: Tensor, kind: str) -> None:
         """Give the written tensor its new content; what shares its old memory must not be read."""
@@ -217,17 +209,18 @@ class _Recorder(TorchFunctionMode):
                 self._stale[key] = kind, self._path()
         target.data = value
 
+    def _refuse_stale(self, read: dict[int, _Known]) -> None:
+        for key in read:
+            if key in self._stale:
+                what, where = self._stale[key]
+                self._refuse(what, "a tensor that shares its memory is read later", where)
+
     def _out_of_place(self, func: Any, args: Any, kwargs: Any) -> tuple[Any, Any, Any]:
-        place = _inplace_position(func)
-        if place is not None:
-            kept = {key: value for key, value in kwargs.items() if key != "inplace"}
-            return func, args[:place], {**kept, **_named_after(func, args, place)}
-        if func.__name__ in _WRITES_WITHOUT_TWIN or "out" in kwargs:
-            self._refuse(func.__name__, "a part of a tensor is overwritten")
-        twin = _twin(func.__name__)
-        if twin is None:
-            self._refuse(func.__name__, "it has no out-of-place form")
-        return twin, args, kwargs
+        try:
+            return out_of_place(func, args, kwargs)
+        except LookupError as reason:
+            self._refuse(func.__name__, str(reason))
+            raise
 
     def _refuse(self, what: str, why: str, path: str | None = None) -> None:
         path = self._path() if path is None else path
@@ -238,97 +231,21 @@ class _Recorder(TorchFunctionMode):
         )
 
 
-class _Call(NamedTuple):
-    """What there is to know of a torch function before it is called."""
-
-    kind: str
-    is_constant: bool
-    may_write: bool
-    with_winners: Callable[..., tuple[Tensor, Tensor]] | None
-
-
-@functools.cache
-def _call_of(func: Any) -> _Call:
-    kind = kind_of(func)
-    pools = kind.startswith(("max_pool", "adaptive_max_pool")) and not kind.endswith("indices")
-    return _Call(
-        kind=kind,
-        is_constant=kind in _CONSTANTS,
-        may_write=not pools,
-        with_winners=getattr(nn.functional, f"{kind}_with_indices") if pools else None,
-    )
-
-
-@functools.cache
-def kind_of(func: Any) -> str:
-    """A call's plain name: ``relu`` for ``F.relu``, ``torch.relu_`` and ``Tensor.relu`` alike."""
-    name: str = func.__self__.__name__ if func.__name__ == "__get__" else func.__name__
-    if name.startswith("__") and name.endswith("__"):
-        name = name.strip("_")
-        if name[0] == "i" and name[1:] in _ARITHMETIC:
-            return name[1:]
-        return {"radd": "add", "rmul": "mul"}.get(name, name)
-    return name[:-1] if name.endswith("_") else name
-
-
-_ARITHMETIC = {"add", "sub", "mul", "truediv", "div", "pow", "matmul"}
-
-
-def _writes_in_place(func: Any, args: Any, kwargs: dict[str, Any]) -> bool:
-    name = func.__name__
-    if name in _WRITES_WITHOUT_TWIN or kwargs.get("out") is not None:
-        return True
-    if name.startswith("__"):
-        return name[2] == "i" and name[3:-2] in _ARITHMETIC
-    if name.endswith("_") and name != "requires_grad_":
-        return True
-    place = _inplace_position(func)
-    if place is None:
-        return False
-    return bool(args[place] if len(args) > place else kwargs.get("inplace", False))
-
-
-@functools.cache
-def _inplace_position(func: Any) -> int | None:
-    if not inspect.isfunction(func):
-        return None
-    names = list(inspect.signature(func).parameters)
-    return names.index("inplace") if "inplace" in names else None
-
-
-def _named_after(func: Any, args: Any, place: int) -> dict[str, Any]:
-    names = list(inspect.signature(func).parameters)
-    return dict(zip(names[place + 1 :], args[place + 1 :], strict=False))
-
-
-def _twin(name: str) -> Any:
-    plain = f"__{name[3:]}" if name.startswith("__i") else name[:-1]
-    for home in (torch.Tensor, torch, nn.functional):
-        if hasattr(home, plain):
-            return getattr(home, plain)
-    return None
-
-
 def _is_signal(item: Any) -> bool:
     return isinstance(item, Tensor) and item.is_floating_point()
 
 
-def _find(items: Any, known: Any, found: dict[int, None]) -> None:
-    for item in items:
-        if id(item) in known:
-            found[id(item)] = None
-        elif isinstance(item, (tuple, list)):
-            _find(item, known, found)
-
-
 def _replace(item: Any, by: dict[int, Tensor]) -> Any:
-    if type(item) is tuple:
-        return tuple([_replace(part, by) for part in item])
-    if type(item) is list:
-        return [_replace(part, by) for part in item]
-    if type(item) is dict:
-        return {key: _replace(part, by) for key, part in item.items()}
+    kind = type(item)
+    if kind in _CONTAINERS and item:
+        if kind is dict:
+            return {key: _replace(part, by) for key, part in item.items()}
+        if type(item[0]) is not int:
+            return kind([_replace(part, by) for part in item])
     return by.get(id(item), item)
+
+
+_CONTAINERS = {tuple, list, dict}
 
 
 @contextmanager

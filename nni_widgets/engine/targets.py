@@ -102,6 +102,8 @@ def resolve(target: Target, logits: Tensor, who: str) -> Selection:
         return target
     if callable(target):
         return _checked(Score(target), logits, who)
+    if type(target) is int and 0 <= target < logits.shape[1]:
+        return Classes(torch.full((len(logits),), target, device=logits.device))
     index = _as_index(target, logits, who)
     index = index.long().expand(len(logits)) if index.ndim == 0 else index.long()
     if index.shape != (len(logits),):

@@ -207,10 +207,20 @@ def test_a_box_per_channel() -> None:
     compare(NETS["standardised"], net, LRP(rules=preset), lrp.zero(), rules, torch.float64, 1e-7)
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+STABLE = [rule for rule in RULES if rule not in EXTREME and rule != AlphaBeta()]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "rules"),
+    [(torch.float64, RULES), (torch.float32, STABLE)],
+    ids=["float64", "float32"],
+)
 @settings(max_examples=60)
-@given(case=nets(), rule=st.sampled_from(RULES))
-def test_random_nets(case: Case, rule: Rule, dtype: torch.dtype) -> None:
+@given(case=nets(), draw=st.randoms(use_true_random=False))
+def test_random_nets(
+    case: Case, draw: python_random.Random, dtype: torch.dtype, rules: list[Rule]
+) -> None:
+    rule = draw.choice(rules)
     compare(case, random(case), LRP(rules=rule), reference(rule), {}, dtype,
             tolerance("", rule, dtype))  # fmt: skip
 

@@ -1,5 +1,6 @@
 """The tape: what is recorded, how it is named, and that the recorded pass is the model's own."""
 
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -278,6 +279,27 @@ def test_a_failure_that_the_model_catches_does_not_shift_the_names() -> None:
         return net.head(x.relu().flatten(1))
 
     model, x = net(attempt, wrong=conv3(5, 3))
+    assert labels(record(model, x)) == ["conv", "relu", "flatten", "head"]
+
+
+def test_another_thread_in_the_middle_of_the_model_does_not_shift_the_names() -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    def wait(_: Net, x: Tensor) -> Tensor:
+        entered.set()
+        leave.wait(10)
+        return x
+
+    def forward(net: Net, x: Tensor) -> Tensor:
+        other = threading.Thread(target=net.waiting, args=(x.detach(),))
+        other.start()
+        entered.wait(10)
+        x = net.conv(x).relu()
+        leave.set()
+        other.join()
+        return net.head(x.flatten(1))
+
+    model, x = net(forward, waiting=Net(wait))
     assert labels(record(model, x)) == ["conv", "relu", "flatten", "head"]
 
 

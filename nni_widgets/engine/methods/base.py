@@ -159,13 +159,14 @@ def input_gradient(
         leaf = x.detach().requires_grad_()
         logits = run(who, model, leaf.clone())
         check_logits(who, logits)
-        selection = resolve(target, logits, who)
-        score = selection(logits).sum()
+        found = logits.detach()
+        selection = resolve(target, found, who)
         gradient = None
-        if score.requires_grad:
-            (gradient,) = torch.autograd.grad(score, leaf, allow_unused=True)
+        if logits.requires_grad:
+            seed = selection.gradient(found)
+            (gradient,) = torch.autograd.grad(logits, leaf, seed, allow_unused=True)
     if gradient is None:
         expected, given = "computed from x by differentiable operations", "no gradient at x"
         action = "Avoid .detach() and torch.no_grad()"
         raise invalid(who, "the model's output", expected, given, action)
-    return gradient, logits.detach(), selection
+    return gradient, found, selection
