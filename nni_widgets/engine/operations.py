@@ -129,21 +129,30 @@ def affine(op: Op) -> Affine:
     return Affine(a, weight, bias, z, *_convolution(op, a, weight), 1)
 
 
-def derivative(op: Op, signal: Tensor) -> Tensor:
-    """A signal at the output of a one-input operation, carried to its input by the derivative.
+def derivative(op: Op, signal: Tensor) -> tuple[Tensor, ...]:
+    """A signal at the output of an operation, carried to each of its inputs by the derivative.
 
     The frequent operations have short cuts; any other one is run again and differentiated.
     """
+    if op.kind == "add" and _is_plain_sum(op):
+        return signal, signal
+    if len(op.values) > 1:
+        return op.vjp(signal)
     if op.kind in _RESHAPES:
-        return signal.reshape(op.values[0].shape)
+        return (signal.reshape(op.values[0].shape),)
     if op.winners is not None:
-        return _to_winners(op, op.winners, signal)
+        return (_to_winners(op, op.winners, signal),)
     if op.kind == "relu":
-        return signal.masked_fill(op.results[0] == 0, 0)
+        return (torch.ops.aten.threshold_backward(signal, op.results[0], 0),)
     if family(op) == "affine":
         layer = affine(op)
-        return layer.transpose(layer.weight, signal)
-    return op.vjp(signal)[0]
+        return (layer.transpose(layer.weight, signal),)
+    return op.vjp(signal)
+
+
+def _is_plain_sum(op: Op) -> bool:
+    shapes = {value.shape for value in (*op.values, *op.results)}
+    return len(op.values) == 2 and len(shapes) == 1 and not op.kwargs
 
 
 def _to_winners(op: Op, winners: Tensor, signal: Tensor) -> Tensor:

@@ -287,9 +287,7 @@ class Derivative(Rule):
     """Multiply by the operation's derivative: for steps that only move, copy or select values."""
 
     def __call__(self, op: Op, relevance: Tensor) -> Share:
-        if len(op.inputs) > 1:
-            return Share(op.vjp(relevance))
-        return Share((derivative(op, relevance),))
+        return Share(derivative(op, relevance))
 
 
 class WinnerTakesAll(Derivative):
@@ -306,7 +304,7 @@ class GuidedReLU(Rule):
     """
 
     def __call__(self, op: Op, relevance: Tensor) -> Share:
-        return Share((derivative(op, relevance.clamp(min=0)),))
+        return Share(derivative(op, relevance.clamp(min=0)))
 
 
 _TINY = 1e-30
@@ -333,7 +331,8 @@ def _proportional(op: Op, relevance: Tensor, epsilon: float) -> Share:
         layer = affine(op)
         spread = layer.a * layer.transpose(layer.weight, s)
         return Share((spread,), lambda: _into_bias(layer, s))
-    return Share(tuple(value * signal for value, signal in zip(op.values, op.vjp(s), strict=True)))
+    signals = derivative(op, s)
+    return Share(tuple(value * signal for value, signal in zip(op.values, signals, strict=True)))
 
 
 def _reaches_negative(relevance: Tensor, z: Tensor) -> bool:

@@ -28,8 +28,9 @@ def explain(
     """The explanation of the model's answers to x, by a method (default: LRP).
 
     ``method`` may be a plain function of ``(model, x, target)``; ``target`` is the predicted class
-    unless given; ``layer`` shows the relevance at that layer in place of the input. If the model has the attributes ``classes`` (names), ``low`` and ``high`` (pixels
-    that are black and white), they are used to show it. Raises as the method does.
+    unless given; ``layer`` shows the relevance at that layer in place of the input. If the model
+    has the attributes ``classes`` (names), ``low`` and ``high`` (pixels that are black and white),
+    they are used to show it. Raises as the method does.
     """
     *_, last = explanations(model, x, method, target)
     return last.at(layer)

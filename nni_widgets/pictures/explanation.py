@@ -241,9 +241,7 @@ class Explanation:
 
     def _figure(self, samples: list[int]) -> bytes:
         panels = [
-            Panel(
-                self.x[i], self.shown(i), self.scale(i), f"{self._answer(i)}. {self.adds_up(i)}"
-            )
+            Panel(self.x[i], self.shown(i), self.scale(i), f"{self._answer(i)}. {self.adds_up(i)}")
             for i in samples
         ]
         metadata = {

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from nni_widgets.engine.canonizers import canonical
 from nni_widgets.engine.methods.base import Method, Result
 from nni_widgets.engine.operations import family
 from nni_widgets.engine.propagation import Ledger, propagate
@@ -29,7 +30,7 @@ class GuidedBackprop(Method):
 
     def _steps(self, model: nn.Module, x: Tensor, target: Target, layers: bool) -> Iterator[Result]:
         who = type(self).__name__
-        tape = record(model, x, who)
+        tape = canonical(record(model, x, who))
         selection = resolve(target, tape.logits, who)
         rules: dict[str, Rule] = {
             op.label: GuidedReLU() if family(op) == "activation" else Derivative()

@@ -57,7 +57,7 @@ class IntegratedGradients(Method):
 
         samples = torch.arange(len(x))
         order = (_scattered(self.n_steps)[:, None] * len(x) + samples).flatten()
-        for done in in_chunks(order, accumulate):
+        for done in in_chunks(order, len(x), accumulate):
             if bool((seen > 0).all()):
                 average = total / seen.reshape(like_x)
                 yield Result(

@@ -65,7 +65,7 @@ class SmoothGrad(Method):
             total.index_add_(0, sample, last.values.to(total.dtype))
             cost += last.passes * len(rows) / len(x)
 
-        for done in in_chunks(torch.arange(self.n_samples * len(x)), accumulate):
+        for done in in_chunks(torch.arange(self.n_samples * len(x)), len(x), accumulate):
             if done >= len(x):
                 copies = (done + len(x) - 1 - torch.arange(len(x))) // len(x)
                 yield Result(
