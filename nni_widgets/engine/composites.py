@@ -68,7 +68,7 @@ class Uniform(Preset):
 class EpsilonGammaBox(Preset):
     """The default for images: zᴮ at the pixels, γ in convolutions, ε in dense layers.
 
-    Source: Montavon et al. 2019 (LRP overview), sec. 10.2.2; Anders et al. 2021 (Zennit) by name.
+    Source: Montavon et al. 2019 (LRP overview), sec. 10.3; Anders et al. 2021 (Zennit) by name.
     """
 
     epsilon: float = param(0.01, "ε of the dense layers", low=0, slider=(1e-6, 10), log=True)
