@@ -13,7 +13,7 @@ _PLAIN, _CHOSEN = "#9aa5b1", "#e66101"
 
 
 class ClassBars:
-    """The probability of each class as a bar; a click on a bar chooses the class.
+    """The probability of each class as a bar; a click on a bar, or above it, chooses the class.
 
     With more than ten classes the most probable ones are shown. ``on_choose(index)`` is called
     with the class of the clicked bar.
@@ -23,18 +23,21 @@ class ClassBars:
         self._classes, self._on_choose = tuple(classes), on_choose
         self._shown = np.arange(min(len(self._classes), _MOST))
         names, shares = bqplot.OrdinalScale(), bqplot.LinearScale(min=0, max=1)
-        self._bars = bqplot.Bars(
-            x=[self._classes[i] for i in self._shown],
-            y=np.zeros(len(self._shown)),
-            scales={"x": names, "y": shares},
-            colors=[_PLAIN] * len(self._shown),
-            padding=0.2,
-            interactions={"click": "select"},
+        self._bars, self._columns = (
+            bqplot.Bars(
+                x=[self._classes[i] for i in self._shown],
+                y=np.full(len(self._shown), height),
+                scales={"x": names, "y": shares},
+                colors=[_PLAIN] * len(self._shown),
+                opacities=[opacity],
+                padding=0.2,
+            )
+            for height, opacity in ((0.0, 1.0), (1.0, 0.0))
         )
-        self._bars.on_element_click(self._clicked)
+        self._columns.on_element_click(self._clicked)
         text = {"font-size": "12px", "fill": "var(--jp-ui-font-color1, #222)"}
         self.widget = bqplot.Figure(
-            marks=[self._bars],
+            marks=[self._bars, self._columns],
             axes=[
                 bqplot.Axis(scale=names, tick_style=text, grid_lines="none"),
                 bqplot.Axis(
@@ -49,6 +52,7 @@ class ClassBars:
             fig_margin={"top": 8, "bottom": 26, "left": 34, "right": 6},
             background_style={"fill": "transparent"},
             animation_duration=0,
+            display_toolbar=False,
             min_aspect_ratio=0.5,
             max_aspect_ratio=4,
         )
@@ -66,7 +70,7 @@ class ClassBars:
         with self._bars.hold_sync():
             if not np.array_equal(shown, self._shown):
                 self._shown = shown
-                self._bars.x = [self._classes[i] for i in shown]
+                self._bars.x = self._columns.x = [self._classes[i] for i in shown]
             self._bars.y = probabilities[shown]
             self._bars.colors = [_CHOSEN if i == chosen else _PLAIN for i in shown]
 

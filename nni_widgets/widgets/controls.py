@@ -101,7 +101,8 @@ class _Number:
         self._log, self._whole = declaration.log, declaration.kind == "int"
         self._slider = self._make_slider(declaration)
         text = widgets.IntText if self._whole else widgets.FloatText
-        self._field = text(layout=widgets.Layout(width="76px"))
+        name = f"{declaration.name.replace('_', ' ')}, typed"
+        self._field = text(description=name, layout=widgets.Layout(width="76px"))
         mark = widgets.HTML(f"<small>default {declaration.default:g}</small>")
         self._slider.add_class(f"nn-{declaration.name}")
         self._field.add_class(f"nn-{declaration.name}-field")
@@ -196,7 +197,9 @@ class _Part:
         self._changed, self._quiet = changed, Quiet()
         self._kept: dict[type, Any] = {}
         name = declaration.name.replace("_", " ")
-        self._picker = widgets.Dropdown(description=name, style=_DESCRIPTION)
+        self._picker = widgets.Dropdown(
+            description=name, style=_DESCRIPTION, layout={"width": "330px"}
+        )
         self._picker.add_class(f"nn-{declaration.name}")
         self._panel = ParameterPanel(value, self._inner_changed, on_error)
         self._panel.box.add_class("nn-nested")

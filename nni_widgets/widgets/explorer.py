@@ -39,8 +39,6 @@ _NAMES = {
     "nn-input": "the picture that is explained",
     "nn-heatmap": "heatmap: orange speaks for the explained class, purple against it",
     "nn-scale": "the scale of the heatmap",
-    "nn-picture": "picture number",
-    "nn-overlay": "strength of the heatmap over the picture",
 }
 
 
@@ -216,7 +214,7 @@ class Explorer(widgets.VBox):
 
     def _layout(self) -> list[widgets.Widget]:
         first, second = self._panes
-        side = widgets.VBox([self._scores.widget, self._view.widget])
+        side = widgets.HBox([self._scores.widget, self._view.widget]).add_class("nn-side")
         top = widgets.HBox([self._source.widget, first.view, second.view, side])
         foot = widgets.HBox([*self._buttons(), self._status.progress])
         below = widgets.HBox([first.controls, second.controls])

@@ -33,7 +33,18 @@ function within(host, selector) {
   return [host, ...host.querySelectorAll(selector)].filter((element) => element.matches(selector));
 }
 
+/** A slider says its own description; ipywidgets shows it and ties it to nothing. */
+function nameSliders(root) {
+  for (const slider of root.querySelectorAll(".widget-slider")) {
+    const label = slider.querySelector(".widget-label")?.textContent.trim();
+    if (!label) continue;
+    nameHandles(slider, label);
+    within(slider, ".widget-readout[contenteditable]").forEach(setAs("textbox", label));
+  }
+}
+
 function apply(root, names) {
+  nameSliders(root);
   for (const [className, name] of Object.entries(names))
     for (const host of root.querySelectorAll(`.${CSS.escape(className)}`)) {
       within(host, "img").forEach((picture) => set(picture, "alt", name));

@@ -17,7 +17,8 @@ from traitlets import Dict, Unicode
 class Labels(anywidget.AnyWidget):
     """An invisible widget that names its neighbours in the same output, also those still to come.
 
-    ``names`` maps a CSS class to the accessible name of the widgets that have it.
+    ``names`` maps a CSS class to the accessible name of the widgets that have it; a slider without
+    one takes its description.
     """
 
     _esm = Path(__file__).with_name("labels.js")

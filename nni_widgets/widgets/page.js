@@ -33,6 +33,11 @@ function hoverSender(model, root) {
   };
 }
 
+/** A key pressed here is no shortcut; JupyterLab asks the element that has the focus. */
+function hush(event) {
+  event.target.toggleAttribute(NO_SHORTCUTS, true);
+}
+
 function render({ model, el }) {
   el.style.display = "none";
   const stop = new AbortController();
@@ -45,9 +50,9 @@ function render({ model, el }) {
     if (message.type === "download") save(message.name, message.kind, buffers[0]);
   }
 
-  function key(root, event) {
+  function key(event) {
     const command = event.ctrlKey || event.metaKey;
-    root.toggleAttribute(NO_SHORTCUTS, !command); // Ctrl+S still saves the notebook
+    event.target.toggleAttribute(NO_SHORTCUTS, !command); // Ctrl+S still saves the notebook
     if (event.key === "Escape") model.send({ type: "escape" });
   }
 
@@ -55,11 +60,11 @@ function render({ model, el }) {
     if (signal.aborted) return;
     const root = el.closest(".nn-explorer");
     if (!root) return void requestAnimationFrame(attach);
-    root.toggleAttribute(NO_SHORTCUTS, true);
     for (const kind of ["pointerdown", "keydown"])
       root.addEventListener(kind, () => (used = root), { signal, capture: true });
     root.addEventListener("pointermove", hoverSender(model, root), { signal });
-    root.addEventListener("keydown", (event) => key(root, event), { signal });
+    root.addEventListener("keydown", key, { signal });
+    root.addEventListener("focusin", hush, { signal });
   }
 
   model.on("msg:custom", receive);

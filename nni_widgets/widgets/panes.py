@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import ipywidgets as widgets
+import torch
 from torch import Tensor
 
 from nni_widgets.engine.methods import LRP, FunctionMethod, Method
@@ -19,6 +20,7 @@ from nni_widgets.widgets.quiet import Quiet
 from nni_widgets.widgets.rule_table import RuleTable, edited
 
 INPUT = "(input)"
+BLANK = palette_png(torch.zeros(1, 1), Scale(1.0))
 _HINT = "<small>point at a pixel to read it</small>"
 
 
@@ -44,9 +46,9 @@ class Pane:
         ).add_class("nn-method")
         self._panel = ParameterPanel(method, self._set, on_error)
         self._rules = RuleTable(self._table_changed, on_error)
-        self._picture = widgets.Image(format="png", width="252").add_class("nn-heatmap")
+        self._picture = widgets.Image(value=BLANK, width="252").add_class("nn-heatmap")
         self._picture.add_class("nn-px")
-        self._scale = widgets.Image(format="png", width="252", height="12").add_class("nn-scale")
+        self._scale = widgets.Image(value=BLANK, width="252", height="12").add_class("nn-scale")
         self._ends = widgets.HTML().add_class("nn-ends")
         self._sum = widgets.HTML().add_class("nn-sum")
         self._hover = widgets.HTML(_HINT).add_class("nn-hover")
@@ -104,7 +106,7 @@ class Pane:
     def clear(self) -> None:
         """Show no picture."""
         self.explanation = None
-        self._picture.value = self._scale.value = b""
+        self._picture.value = self._scale.value = BLANK
         self._sum.value = self._ends.value = ""
         self._hover.value = _HINT
 

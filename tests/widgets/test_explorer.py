@@ -37,6 +37,7 @@ from PIL import Image
 from torch import nn
 
 import nni_widgets as nni
+from nni_widgets.widgets.panes import BLANK
 from tests.oracle.nets import NETS
 from tests.widgets.user import (
     chooses,
@@ -325,7 +326,7 @@ def test_an_empty_canvas_asks_for_a_drawing_and_every_button_works(opened, monke
     for button in ("nn-cancel", "nn-copy-as-code", "nn-save-png", "nn-save-numbers", "nn-reset"):
         clicks(explorer, button)
         assert explorer.digest() == "Draw a digit on the black square."
-    assert (explorer.explanation, saved, heatmap(explorer)) == (None, {}, b"")
+    assert (explorer.explanation, saved, heatmap(explorer)) == (None, {}, BLANK)
     explorer.pad.stroke(SEVEN[0])
     assert "predicted 7" in explorer.digest()
 
@@ -333,7 +334,7 @@ def test_an_empty_canvas_asks_for_a_drawing_and_every_button_works(opened, monke
 def test_a_cleared_canvas_shows_nothing_of_before(drawing):
     clicks(drawing, "nn-clear")
     drawing.drain()
-    assert (drawing.explanation, heatmap(drawing)) == (None, b"")
+    assert (drawing.explanation, heatmap(drawing)) == (None, BLANK)
     assert drawing.digest() == "Draw a digit on the black square."
     clicks(drawing, "nn-undo")
     assert "predicted 7" in drawing.digest()

@@ -32,7 +32,7 @@ def hundred():
 def test_bars_and_words_show_the_probabilities(scores, cnn, digits):
     made = nni.explain(cnn, digits[:1], nni.Gradient(), target=2)
     scores.show(made)
-    (bars,) = the(scores.widget, "nn-scores").marks
+    bars, _ = the(scores.widget, "nn-scores").marks
     np.testing.assert_allclose(bars.y, made.probabilities[0])
     assert [bar == "#e66101" for bar in bars.colors].index(True) == 2
     best = made.predicted[0]
@@ -77,10 +77,11 @@ def test_one_class_per_picture(scores):
 def test_of_many_classes_the_most_probable_and_the_explained_one_are_shown(hundred):
     shares = np.linspace(0, 0.02, 100)
     hundred.show(shares, chosen=5)
-    (bars,) = hundred.widget.marks
+    bars, columns = hundred.widget.marks
+    assert list(bars.x) == list(columns.x)
     assert list(bars.x) == [f"class {i}" for i in range(99, 90, -1)] + ["class 5"]
-    sends(bars, event="element_click", data={"index": 1})
-    sends(bars, event="element_click", data={})
+    sends(columns, event="element_click", data={"index": 1})
+    sends(columns, event="element_click", data={})
     assert hundred.chosen == [98]
 
 

@@ -34,8 +34,8 @@ def clicks(root: widgets.Widget, name: str) -> None:
 
 def clicks_bar(root: widgets.Widget, index: int) -> None:
     """Click a bar of the class scores."""
-    (bars,) = the(root, "nn-scores").marks
-    sends(bars, event="element_click", data={"index": index})
+    _, columns = the(root, "nn-scores").marks
+    sends(columns, event="element_click", data={"index": index})
 
 
 def sends(widget: widgets.Widget, **content: Any) -> None:

@@ -1,0 +1,136 @@
+"""How soon a learner sees the answer, measured in a real JupyterLab in headless Chromium.
+
+Run ``python -m benchmarks.latency`` from the root of the repository. For each method: milliseconds
+from the release of the pen, and from the last of a slider's 30 movements in 0.6 s, to the first new
+heatmap on the screen and to the last one, which is that of the last value; then how soon Cancel is
+answered. The goal of a single-pass method is for the last picture, that of a progressive one for
+the first. Median and maximum of the repetitions.
+"""
+
+import argparse
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from playwright.sync_api import Locator, Page, expect, sync_playwright
+
+from tests.browser.explorers import asked, open_explorer, says, wiggle
+from tests.browser.harness import Lab, drag, fresh_page, launch_chromium, run_cell, watch
+
+STROKES = "strokes=[[(8, 8), (20, 8), (13, 22)]]"
+SINGLE, SEVERAL, CANCEL = 100, 150, 300
+MOVE, RELEASE = -3, -2  # a drag ends with these two events and a click
+
+Times = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A method, the slider that is dragged, and the time that is allowed."""
+
+    method: str
+    slider: str
+    goal: int
+
+
+CASES = (
+    Case("nni.LRP()", "gamma", SINGLE),
+    Case("nni.Saliency()", "", SINGLE),
+    Case("nni.GuidedBackprop()", "", SINGLE),
+    Case("nni.IntegratedGradients()", "baseline", SEVERAL),
+    Case("nni.SmoothGrad()", "noise_level", SEVERAL),
+)
+
+
+def main() -> None:
+    """Measure every case and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repetitions", type=int, default=10)
+    repetitions = parser.parse_args().repetitions
+    print(f"load before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    print(f"{'median, max in ms':44}{'first picture':>16}{'last picture':>16}{'goal':>8}")
+    with page_of_a_lab() as page:
+        explorer = open_explorer(page, f"nni.draw({STROKES})")
+        for case in CASES:
+            run_cell(page, f"explorer.method = {case.method}; explorer.pad.strokes = ()")
+            tell(f"stroke, {case.method}", case.goal, repeated(repetitions, stroke, page, explorer))
+            if case.slider:
+                slider = explorer.locator(f".nn-{case.slider}").first
+                seen = repeated(repetitions, slide, page, explorer, slider)
+                tell(f"drag of {case.slider}, {case.method}", case.goal, seen)
+        run_cell(page, "explorer.pad.strokes = nni.widgets.inputs.EXAMPLES[0]")
+        tell("cancel, SmoothGrad of 10000", CANCEL, repeated(repetitions, cancel, page, explorer))
+    print(f"load after: {os.getloadavg()[0]:.1f}")
+
+
+def repeated(times: int, act: Callable[..., Times], *arguments: object) -> list[Times]:
+    """What the measurement gives again and again; the first time is for warming up."""
+    return [act(*arguments, number) for number in range(times + 1)][1:]
+
+
+def tell(what: str, goal: int, measured: list[Times]) -> None:
+    """One row of the table."""
+    first, last = zip(*measured, strict=True)
+    judged = last if goal == SINGLE else first
+    columns = "".join(f"{median(times):8.0f}{max(times):8.0f}" for times in (first, last))
+    missed = "" if median(judged) <= goal else "  missed"
+    print(f"{what:44}{columns}{goal:8}{missed}", flush=True)
+
+
+def stroke(page: Page, explorer: Locator, number: int) -> Times:
+    """Draw a line that is a little different each time."""
+    run_cell(page, "explorer.pad.clear()")
+    says(explorer, "Draw a digit")
+    low = 0.7 + number / 100
+    points = [(0.3 + 0.02 * k, 0.2 + (low - 0.2) * k / 15) for k in range(16)]
+    pad = explorer.locator(".nn-pad canvas")
+    return latency(page, explorer, lambda: drag(page, pad, points), RELEASE)
+
+
+def slide(page: Page, explorer: Locator, slider: Locator, number: int) -> Times:
+    """Drag the slider; each time from its default, each time another drawing."""
+    dot = f"[({4 + number}, 4)]"
+    run_cell(page, f"explorer.pad.strokes = [{dot}, [(14, 6), (13, 22)]]")
+    asked(page, "''")
+    return latency(page, explorer, lambda: wiggle(page, slider), MOVE)
+
+
+def latency(page: Page, explorer: Locator, act: Callable[[], None], event: int) -> Times:
+    """From the last event that changed something to the first and the last picture after it."""
+    with watch(page, explorer.locator("img.nn-heatmap").first) as seen:
+        act()
+        seen.settle(500)
+        since = seen._read("events")[event]
+        later = [change.at - since for change in seen.changes() if change.at >= since]
+    return min(later), max(later)
+
+
+def cancel(page: Page, explorer: Locator, number: int) -> Times:
+    """Press Cancel while SmoothGrad is at work for a long time."""
+    run_cell(page, f"explorer.method = nni.SmoothGrad(n_samples=10000, seed={number})")
+    expect(explorer.locator(".nn-progress progress")).to_be_visible()
+    with watch(page, explorer.locator(".nn-status")) as seen:
+        explorer.locator(".nn-cancel").click()
+        says(explorer, "Cancelled")
+        answered = seen.latency()
+    return answered, answered
+
+
+@contextmanager
+def page_of_a_lab() -> Iterator[Page]:
+    """A page of a JupyterLab that runs as long as the block."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Lab(Path(folder)) as lab,
+        sync_playwright() as playwright,
+        fresh_page(lab, launch_chromium(playwright)) as page,
+    ):
+        yield page
+
+
+if __name__ == "__main__":
+    main()

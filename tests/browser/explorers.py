@@ -1,0 +1,68 @@
+"""Steps of a user of an explorer, for the journeys."""
+
+import re
+import time
+
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.harness import Watch, drag, new_notebook, run_all, run_cell, watch
+
+SEVEN = ((0.28, 0.28), (0.45, 0.28), (0.72, 0.28), (0.65, 0.45), (0.55, 0.62), (0.46, 0.8))
+
+
+def open_explorer(page: Page, *lines: str) -> Locator:
+    """A notebook with one cell, whose last line makes ``explorer``; the explorer in the page."""
+    *before, last = lines
+    cell = "\n".join(["import nni_widgets as nni", *before, f"explorer = {last}", "explorer"])
+    new_notebook(page, [cell])
+    run_all(page)
+    shown = page.locator(".nn-explorer")
+    expect(shown.locator("img.nn-heatmap").first).to_be_visible()
+    return shown
+
+
+def asked(page: Page, expression: str) -> str:
+    """What the kernel says to this, when the explorer is at rest."""
+    return run_cell(page, f"explorer.drain(60); print({expression})").removesuffix("\n")
+
+
+def says(explorer: Locator, words: str) -> None:
+    """Wait until the status line says this."""
+    expect(explorer.locator(".nn-status")).to_contain_text(re.compile(words))
+
+
+def changes(page: Page, explorer: Locator, act) -> Watch:
+    """Do this; the heatmap must look different afterwards."""
+    with watch(page, explorer.locator("img.nn-heatmap").first) as seen:
+        act()
+        page.wait_for_function("probe => probe.changes.length", arg=seen._handle)
+        seen.settle()
+    return seen
+
+
+def draw_seven(page: Page, explorer: Locator) -> None:
+    """Draw a 7 with the mouse."""
+    drag(page, explorer.locator(".nn-pad canvas"), SEVEN, ms=40)
+
+
+def wiggle(page: Page, slider: Locator, events: int = 30, seconds: float = 0.6) -> None:
+    """Drag a slider's handle to and fro, as fast as an impatient user, to end at its right end."""
+    track, handle = (slider.locator(f".noUi-{part}") for part in ("base", "handle"))
+    track.scroll_into_view_if_needed()
+    box, at = track.bounding_box(), handle.bounding_box()
+    places = [*(0.5 + 0.4 * (-1) ** n * n / events for n in range(events - 1)), 1.0]
+    page.mouse.move(at["x"] + at["width"] / 2, at["y"] + at["height"] / 2)
+    page.mouse.down()
+    begun = time.monotonic()
+    for number, place in enumerate(places, 1):
+        page.mouse.move(box["x"] + place * box["width"], at["y"] + at["height"] / 2)
+        page.wait_for_timeout(max(0, 1000 * (begun + number * seconds / events - time.monotonic())))
+    page.mouse.up()
+
+
+def alike(page: Page, css: str) -> None:
+    """Wait until all elements that this selects have the same text."""
+    same = (
+        "css => new Set(Array.from(document.querySelectorAll(css), e => e.textContent)).size === 1"
+    )
+    page.wait_for_function(same, arg=css)
