@@ -16,7 +16,7 @@ from torch import Tensor
 from nni_widgets.engine.operations import Affine, affine, derivative, family
 from nni_widgets.engine.tape import Op
 from nni_widgets.engine.weights import modified
-from nni_widgets.errors import invalid
+from nni_widgets.errors import UnsupportedOperation, invalid
 from nni_widgets.params import Declared, param
 
 
@@ -250,10 +250,16 @@ class Flat(Rule):
 class Pass(Rule):
     """Hand the relevance on unchanged: for activations, which act on each number alone.
 
+    Raises :class:`UnsupportedOperation` where input and output differ in shape.
     Source: Bach et al. 2015, sec. 2.3.
     """
 
     def __call__(self, op: Op, relevance: Tensor) -> Share:
+        if [value.shape for value in op.values] != [relevance.shape]:
+            raise UnsupportedOperation(
+                f"LRP: Pass must be the rule of a step that keeps its input's shape; got {op.kind} "
+                f"(in {op.label!r}). Name another rule for it in the composite."
+            )
         return Share((relevance,))
 
 

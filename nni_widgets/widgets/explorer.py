@@ -16,9 +16,8 @@ from nni_widgets.engine.methods.base import AnyMethod
 from nni_widgets.engine.targets import Target
 from nni_widgets.errors import invalid
 from nni_widgets.params import as_code
-from nni_widgets.pictures.explain import Explanation, explanations
+from nni_widgets.pictures.explain import Explanation, default_method, explanations
 from nni_widgets.pictures.heatmap import Scale, scale_of
-from nni_widgets.pictures.readout import block_lines
 from nni_widgets.session import Cache, Outcome, Phase, Request, Status, Step, Worker
 from nni_widgets.widgets.controls import close_all
 from nni_widgets.widgets.inputs import BatchInput, DrawingInput, Source
@@ -168,11 +167,13 @@ class Explorer(widgets.VBox):
         arguments = [model, x, as_code(self.method)]
         if self.target is not None:
             arguments.append(f"target={target_code(self._scores.of(self._source.number))}")
-        call = f"({', '.join(arguments)})"
-        look = [f"explorer.{name} = {value}\n" for name, value in self._look_as_code().items()]
-        made = f"nni.explain{call}"
-        if look:
-            made = f"explorer = nni.explore{call}\n{''.join(look)}explorer"
+        look = self._look_as_code()
+        if set(look) <= {"layer"}:
+            arguments += [f"layer={layer}" for layer in look.values()]
+            made = f"nni.explain({', '.join(arguments)})"
+        else:
+            set_up = "".join(f"explorer.{name} = {value}\n" for name, value in look.items())
+            made = f"explorer = nni.explore({', '.join(arguments)})\n{set_up}explorer"
         return f"import nni_widgets as nni\n\n{self._preparation}{prepare}{made}"
 
     def close(self) -> None:
@@ -191,7 +192,7 @@ class Explorer(widgets.VBox):
         data: dict[str, Any] = super()._repr_mimebundle_(**kwargs)
         data["text/plain"] = self._text()
         if self.explanation is not None:
-            data["image/png"] = self.explanation.png()
+            data["image/png"] = self._as_shown([self.explanation])[0].png()
         return data
 
     def _text(self) -> str:
@@ -199,13 +200,15 @@ class Explorer(widgets.VBox):
         shown = [pane.explanation for pane in self._active if pane.explanation is not None]
         if self._status.refused or not shown or outcome is None or not outcome.finished:
             return self._status.words
-        return "\n".join([made.digest() for made in shown] + self._layer_in_numbers())
+        return "\n".join(made.digest() for made in self._as_shown(shown))
 
-    def _layer_in_numbers(self) -> list[str]:
-        if self.layer == INPUT or self.explanation is None:
-            return []
-        eight, blocks = block_lines(self.explanation.layer_map(self.layer))
-        return [f"at {self.layer}; 8 stands for {eight}", *blocks]
+    def _as_shown(self, explanations: Sequence[Explanation]) -> list[Explanation]:
+        """The explanations at the layer that is looked at, where the method has relevance there."""
+        layer = "" if self.layer == INPUT else self.layer
+        return [
+            made.at(layer if layer in {row.label for row in made.result.layers} else "")
+            for made in explanations
+        ]
 
     def _look_as_code(self) -> dict[str, str]:
         look = {"compare": self.compare, "layer": self.layer, "overlay": self.overlay}
@@ -401,9 +404,9 @@ class Explorer(widgets.VBox):
 
     def _save_png(self) -> None:
         shown = [pane.explanation for pane in self._active if pane.explanation is not None]
-        if self._view.one_scale and len(shown) > 1:
+        if self._view.one_scale and len(shown) > 1 and self.layer == INPUT:
             shown = list(shown[0].share_scale(*shown[1:]))
-        for number, made in enumerate(shown, 1):
+        for number, made in enumerate(self._as_shown(shown), 1):
             self._page.download(f"heatmap-{number}.png", made.png(), "image/png")
 
     def _save_npz(self) -> None:
@@ -436,7 +439,7 @@ def explore(
     if not isinstance(x, Tensor) or x.ndim < 2 or len(x) == 0:
         given = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
         raise invalid("explore", "x", "a batch of pictures (N, ...)", given, "Use x[None] for one")
-    offered, first = _offered(methods, method)
+    offered, first = _offered(model, methods, method)
     source = BatchInput(model, x)
     return Explorer(model, source, offered, first, target, names, large=large)
 
@@ -459,14 +462,18 @@ def draw(
     if model is None:
         model = models.load("digits-cnn")
         preparation = 'model = nni.models.load("digits-cnn")\n'
-    offered, first = _offered(methods, method)
+    offered, first = _offered(model, methods, method)
     source = DrawingInput(strokes)
     return Explorer(model, source, offered, first, target, preparation=preparation, large=large)
 
 
-def _offered(methods: Sequence[AnyMethod], method: AnyMethod | None) -> tuple[list[Method], Method]:
+def _offered(
+    model: nn.Module, methods: Sequence[AnyMethod], method: AnyMethod | None
+) -> tuple[list[Method], Method]:
     """The methods of the picker, and the one to begin with."""
-    offered = [as_method(each) for each in methods] or [kind() for kind in METHODS]
+    usual = default_method(model)
+    all_of_them = [usual, *(kind() for kind in METHODS if kind is not type(usual))]
+    offered = [as_method(each) for each in methods] or all_of_them
     return offered, offered[0] if method is None else as_method(method)
 
 

@@ -18,7 +18,7 @@ from nni_widgets.engine.methods import (
     SmoothGrad,
     as_method,
 )
-from nni_widgets.engine.rules import Epsilon, Gamma, ZBox
+from nni_widgets.engine.rules import Epsilon, Gamma, Pass, ZBox
 from nni_widgets.engine.targets import Difference
 from nni_widgets.errors import UnsupportedOperation
 from tests.oracle.nets import NETS, Net, select
@@ -280,3 +280,10 @@ def test_no_method() -> None:
     for wrong in (LRP, None, "LRP", 3):
         refusal(lambda wrong=wrong: as_method(wrong), "method")  # type: ignore[arg-type]
     refusal(lambda: SmoothGrad(of=Gradient), "method")  # type: ignore[arg-type]
+
+
+def test_pass_where_the_shape_changes():
+    layers = [nn.Conv2d(1, 2, 3), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(18, 3)]
+    method = LRP({":maxpool": Pass(), "*": Epsilon()})
+    with pytest.raises(UnsupportedOperation, match=r"Pass must be .*got max_pool2d \(in '1'\)"):
+        method(nn.Sequential(*layers).eval(), torch.rand(1, 1, 8, 8))

@@ -140,7 +140,8 @@ def test_a_layer_of_the_picker_is_shown_and_kept(explorer, cnn, digits):
     made = nni.explain(cnn, digits[:1])
     expected = made.layer_map("conv2")
     assert Image.open(io.BytesIO(heatmap(explorer))).size == (expected.shape[1], expected.shape[0])
-    assert "at conv2; 8 stands for" in explorer.digest()
+    assert explorer.digest() == made.at("conv2").digest()
+    assert explorer.code().endswith("nni.LRP(), layer='conv2')")
     sets(the(explorer, "nn-picture"), value=1)
     explorer.drain()
     assert explorer.layer == "conv2"
