@@ -2,28 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
+from weakref import WeakKeyDictionary
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from nni_widgets.engine.memory import counting
 
-_BUDGET = 8 * 2**20
+_BUDGET = 4 * 2**20
 _LEAST = 4
+_bytes_per_row: WeakKeyDictionary[nn.Module, dict[Hashable, int]] = WeakKeyDictionary()
 
 
-def in_chunks(order: Tensor, samples: int, work: Callable[[Tensor], None]) -> Iterator[int]:
-    """Call ``work`` on consecutive pieces of ``order`` and yield how many rows are done.
+def rows_at_once(
+    model: nn.Module, x: Tensor, purpose: Hashable, one_row: Callable[[], object]
+) -> int:
+    """How many rows of a batch fit into the memory budget; a few are always allowed.
 
-    The first piece is small, one row for each of a few samples: it gives a first picture at once
-    and tells how large the others may be. A few rows are always allowed: one alone is slow.
+    What a row keeps is counted while ``one_row()`` runs, once for each model, shape of x and
+    ``purpose``, so that every call is cut in the same way and gives the same bits.
     """
-    first = order[: min(samples, _LEAST)]
-    with counting(len(first)) as kept:
-        work(first)
-    yield len(first)
-    size = max(_LEAST, _BUDGET * len(first) // max(kept.bytes, 1))
-    for start in range(len(first), len(order), size):
-        rows = order[start : start + size]
+    known = _bytes_per_row.setdefault(model, {})
+    key = (x.shape[1:], x.dtype, purpose)
+    if key not in known:
+        with counting(1) as kept:
+            one_row()
+        known[key] = max(kept.bytes, 1)
+    return max(_LEAST, _BUDGET // known[key])
+
+
+def in_chunks(
+    order: Tensor, samples: int, size: int, work: Callable[[Tensor], None]
+) -> Iterator[int]:
+    """Call ``work`` on pieces of ``order`` of this size and yield how many rows are done.
+
+    Where only a few rows go at once, because they are slow, the first piece has one row for each
+    of a few samples: it gives a first picture early.
+    """
+    done = 0
+    while done < len(order):
+        early = done == 0 and size == _LEAST
+        rows = order[done : done + (min(samples, size) if early else size)]
         work(rows)
-        yield start + len(rows)
+        done += len(rows)
+        yield done

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nni_widgets.engine.methods.base import AddsUpTo, Method, Result, input_gradient, logits_of
-from nni_widgets.engine.methods.chunks import in_chunks
+from nni_widgets.engine.methods.chunks import in_chunks, rows_at_once
 from nni_widgets.engine.targets import Target, resolve
 from nni_widgets.errors import invalid
 from nni_widgets.params import param
@@ -57,7 +57,11 @@ class IntegratedGradients(Method):
 
         samples = torch.arange(len(x))
         order = (_scattered(self.n_steps)[:, None] * len(x) + samples).flatten()
-        for done in in_chunks(order, len(x), accumulate):
+        first = torch.zeros(1, dtype=torch.long)
+        size = rows_at_once(
+            model, x, who, lambda: input_gradient(who, model, x[:1], selection.rows(first))
+        )
+        for done in in_chunks(order, len(x), size, accumulate):
             if bool((seen > 0).all()):
                 average = total / seen.reshape(like_x)
                 yield Result(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nni_widgets.engine.methods.base import AnyMethod, Method, Result, as_method, logits_of
-from nni_widgets.engine.methods.chunks import in_chunks
+from nni_widgets.engine.methods.chunks import in_chunks, rows_at_once
 from nni_widgets.engine.methods.gradients import Gradient
 from nni_widgets.engine.targets import Target, resolve
 from nni_widgets.params import param
@@ -57,15 +57,22 @@ class SmoothGrad(Method):
         deviation = (self.noise_level * (flat.amax(1) - flat.amin(1))).reshape(like_x)
         total, cost = torch.zeros_like(x), 0.0
 
+        def explain(samples: Tensor, sample: Tensor) -> Result:
+            *_, last = method._steps(model, samples, selection.rows(sample), False)
+            return last
+
         def accumulate(rows: Tensor) -> None:
             nonlocal cost
             copy, sample = rows // len(x), rows % len(x)
             noisy = x[sample] + deviation[sample] * self._noise(copy, x)
-            *_, last = method._steps(model, noisy, selection.rows(sample), False)
+            last = explain(noisy, sample)
             total.index_add_(0, sample, last.values.to(total.dtype))
             cost += last.passes * len(rows) / len(x)
 
-        for done in in_chunks(torch.arange(self.n_samples * len(x)), len(x), accumulate):
+        order = torch.arange(self.n_samples * len(x))
+        first = torch.zeros(1, dtype=torch.long)
+        size = rows_at_once(model, x, self.of, lambda: explain(x[:1], first))
+        for done in in_chunks(order, len(x), size, accumulate):
             if done >= len(x):
                 copies = (done + len(x) - 1 - torch.arange(len(x))) // len(x)
                 yield Result(
