@@ -5,7 +5,8 @@
 ``labels`` (what only the browser can do). ``pad`` is the pen.
 """
 
-from nni_widgets.widgets.explorer import Explorer, draw, explore
+from nni_widgets.widgets.explorer import Explorer
+from nni_widgets.widgets.opening import draw, explore
 from nni_widgets.widgets.pad import DrawingPad
 
 __all__ = ["DrawingPad", "Explorer", "draw", "explore"]

@@ -11,16 +11,15 @@ from typing import Any
 import ipywidgets as widgets
 from torch import Tensor, nn
 
-from nni_widgets.engine.methods import METHODS, Method, as_method
+from nni_widgets.engine.methods import Method, as_method
 from nni_widgets.engine.methods.base import AnyMethod
 from nni_widgets.engine.targets import Target
-from nni_widgets.errors import invalid
 from nni_widgets.params import as_code
-from nni_widgets.pictures.explain import Explanation, default_method, explanations
+from nni_widgets.pictures.explain import Explanation, explanations
 from nni_widgets.pictures.heatmap import Scale, scale_of
 from nni_widgets.session import Cache, Outcome, Phase, Request, Status, Step, Worker
 from nni_widgets.widgets.controls import close_all
-from nni_widgets.widgets.inputs import BatchInput, DrawingInput, Source
+from nni_widgets.widgets.inputs import DrawingInput, Source
 from nni_widgets.widgets.labels import Labels
 from nni_widgets.widgets.pad import DrawingPad
 from nni_widgets.widgets.page import Page
@@ -28,7 +27,6 @@ from nni_widgets.widgets.panes import INPUT, Pane
 from nni_widgets.widgets.scores import Scores, target_code
 from nni_widgets.widgets.status import StatusLine
 from nni_widgets.widgets.view import View
-from nni_widgets.zoo import models
 
 Shown = tuple[Explanation, ...]
 _STYLE = Path(__file__).with_name("style.css")
@@ -414,67 +412,6 @@ class Explorer(widgets.VBox):
         for number, made in enumerate(shown, 1):
             name = f"attribution-{number}.npz"
             self._page.download(name, made.npz(), "application/octet-stream")
-
-
-def explore(
-    model: nn.Module,
-    x: Tensor,
-    method: AnyMethod | None = None,
-    target: Target = None,
-    *,
-    methods: Sequence[AnyMethod] = (),
-    names: tuple[str, str] = ("model", "x"),
-    large: bool = False,
-) -> Explorer:
-    """Explore why a model decides as it does on a batch of pictures.
-
-    ``x``: pictures ``(N, ...)`` as the model takes them; ``method``: a method or a function of
-    ``(model, x, target)``, LRP at first; ``target``: a class, or ``None`` for the predicted one, or
-    any other target; ``methods``: what the picker offers, all methods at first; ``names``: what
-    model and x are called in copied code; ``large``: large type, for a projector.
-
-    A model may carry ``classes`` (names), ``low`` and ``high`` (the range of its pixels).
-    Raises ``ValueError`` if x is not a batch of pictures.
-    """
-    if not isinstance(x, Tensor) or x.ndim < 2 or len(x) == 0:
-        given = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
-        raise invalid("explore", "x", "a batch of pictures (N, ...)", given, "Use x[None] for one")
-    offered, first = _offered(model, methods, method)
-    source = BatchInput(model, x)
-    return Explorer(model, source, offered, first, target, names, large=large)
-
-
-def draw(
-    model: nn.Module | None = None,
-    method: AnyMethod | None = None,
-    target: Target = None,
-    *,
-    strokes: Sequence[Any] = (),
-    methods: Sequence[AnyMethod] = (),
-    large: bool = False,
-) -> Explorer:
-    """Draw a digit and see what the model thinks, and why, while you draw.
-
-    ``model``: takes ``(1, 1, 28, 28)`` pixels from 0 to 1; ``digits-cnn`` if none is given.
-    ``strokes``: a drawing to begin with. The other parameters are those of :func:`explore`.
-    """
-    preparation = ""
-    if model is None:
-        model = models.load("digits-cnn")
-        preparation = 'model = nni.models.load("digits-cnn")\n'
-    offered, first = _offered(model, methods, method)
-    source = DrawingInput(strokes)
-    return Explorer(model, source, offered, first, target, preparation=preparation, large=large)
-
-
-def _offered(
-    model: nn.Module, methods: Sequence[AnyMethod], method: AnyMethod | None
-) -> tuple[list[Method], Method]:
-    """The methods of the picker, and the one to begin with."""
-    usual = default_method(model)
-    all_of_them = [usual, *(kind() for kind in METHODS if kind is not type(usual))]
-    offered = [as_method(each) for each in methods] or all_of_them
-    return offered, offered[0] if method is None else as_method(method)
 
 
 def _size_of(shown: Shown) -> int:
