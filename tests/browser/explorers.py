@@ -5,7 +5,15 @@ import time
 
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.harness import Watch, drag, new_notebook, run_all, run_cell, watch
+from tests.browser.harness import (
+    Watch,
+    drag,
+    new_notebook,
+    open_notebook,
+    run_all,
+    run_cell,
+    watch,
+)
 
 SEVEN = ((0.28, 0.28), (0.45, 0.28), (0.72, 0.28), (0.65, 0.45), (0.55, 0.62), (0.46, 0.8))
 
@@ -18,6 +26,17 @@ def open_explorer(page: Page, *lines: str) -> Locator:
     run_all(page)
     shown = page.locator(".nn-explorer")
     expect(shown.locator("img.nn-heatmap").first).to_be_visible()
+    return shown
+
+
+def open_lesson_00(page: Page) -> Locator:
+    """The first lesson, all its cells run; its explorer, with an empty pad."""
+    open_notebook(page, "course/00_start_here.ipynb")
+    run_all(page)
+    shown = page.locator(".nn-explorer")
+    says(shown, "predicted 7")
+    shown.locator(".nn-clear").click()
+    says(shown, "Draw a digit")
     return shown
 
 

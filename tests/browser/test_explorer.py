@@ -9,7 +9,16 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import expect
 
-from tests.browser.explorers import alike, asked, changes, draw_seven, open_explorer, says, wiggle
+from tests.browser.explorers import (
+    alike,
+    asked,
+    changes,
+    draw_seven,
+    open_explorer,
+    open_lesson_00,
+    says,
+    wiggle,
+)
 from tests.browser.harness import (
     drag,
     open_notebook,
@@ -47,8 +56,7 @@ def assert_in_step(page, explorer):
 
 
 def test_draw_see_why_and_copy_the_code(page):
-    explorer = open_explorer(page, "nni.draw()")
-    says(explorer, "Draw a digit")
+    explorer = open_lesson_00(page)
 
     seen = changes(page, explorer, lambda: draw_seven(page, explorer))
     assert len(seen.changes()) > 1, "the heatmap must follow while the pen moves"
