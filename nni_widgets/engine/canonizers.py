@@ -55,6 +55,9 @@ def _merged(layer: Op, op: Op) -> Op | None:
     if family(layer) != "affine":
         return None
     if op.kind == "batch_norm":
+        view = affine(layer)
+        if family(op) != "linear" or (view.channel_dim != 1 and view.z.ndim != 2):
+            return None
         scale, shift = _batch_norm(op)
     elif op.kind in {"add", "sub"} and len(op.inputs) == 1:
         found = _added_bias(layer, op)
@@ -117,16 +120,23 @@ def _batch_norm(op: Op) -> tuple[Tensor, Tensor]:
 
 def _added_bias(layer: Op, op: Op) -> Tensor | None:
     """The constant of ``layer(x) + constant`` as a bias, if it is one number per channel."""
-    if op.args[0] is not op.values[0] and op.kind == "sub":
+    operands = [*op.args, *(value for key, value in op.kwargs.items() if key == "other")]
+    if "alpha" in op.kwargs or len(operands) != 2:
         return None
-    constant = next(part for part in op.args if part is not op.values[0])
+    constant = operands[1] if operands[0] is op.values[0] else operands[0]
+    if op.kind == "sub" and constant is operands[0]:
+        return None
     view = affine(layer)
     channels = view.z.shape[view.channel_dim]
-    constant = torch.as_tensor(constant, dtype=view.z.dtype, device=view.z.device)
-    plain = constant.numel() in {1, channels} and (
-        constant.ndim == 0 or constant.shape == view.along_output(view.z.new_empty(channels)).shape
-    )
-    if not plain or "alpha" in op.kwargs:
+    constant = torch.as_tensor(constant, dtype=view.z.dtype, device=view.z.device).detach()
+    per_channel = view.along_output(view.z.new_empty(channels)).shape
+    if constant.numel() != 1 and _without_leading_ones(constant.shape) != per_channel:
         return None
-    bias = constant.detach().reshape(-1).expand(channels)
+    bias = constant.reshape(-1).expand(channels)
     return bias if op.kind == "add" else -bias
+
+
+def _without_leading_ones(shape: torch.Size) -> torch.Size:
+    while shape and shape[0] == 1:
+        shape = shape[1:]
+    return shape

@@ -29,8 +29,10 @@ def _is_training(module: nn.Module) -> bool:
 def check_input(who: str, model: nn.Module, x: Tensor) -> None:
     """Raise ``ValueError`` unless x is a finite floating-point batch that suits the model."""
     if not isinstance(x, Tensor) or not x.is_floating_point():
-        given = f"dtype {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
-        raise invalid(who, "x", "a tensor of floating-point numbers", given, "Use x.float()")
+        is_tensor = isinstance(x, Tensor)
+        given = f"dtype {x.dtype}" if is_tensor else type(x).__name__
+        action = "Use x.float()" if is_tensor else "Use torch.as_tensor(x).float()"
+        raise invalid(who, "x", "a tensor of floating-point numbers", given, action)
     if x.ndim < 2 or len(x) == 0:
         expected = "a batch of at least one sample, shape (N, ...)"
         raise invalid(who, "x", expected, f"shape {tuple(x.shape)}", "Use x[None] for one sample")

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from nni_widgets.engine.canonizers import canonical
+from nni_widgets.engine.checks import check_input, check_model
 from nni_widgets.engine.operations import Family, family, group
 from nni_widgets.engine.rules import (
     AlphaBeta,
@@ -31,6 +32,10 @@ from nni_widgets.engine.rules import (
     ZBox,
     Zero,
     ZPlus,
+    declared_epsilon,
+    declared_gamma,
+    declared_high,
+    declared_low,
 )
 from nni_widgets.engine.tape import Tape, record
 from nni_widgets.errors import UnsupportedOperation, invalid
@@ -44,6 +49,7 @@ _WITHOUT_WEIGHTS: dict[str, Rule] = {
     "maximum": WinnerTakesAll(),
     "activation": Pass(),
 }
+_INSIDE = "inside"
 _BY_CONSTANTS = {"add", "sub", "rsub", "mul", "div", "true_divide", "truediv", "neg"}
 _GATES = {"mul", "matmul", "mm", "bmm", "div", "truediv", "einsum"}
 
@@ -61,6 +67,9 @@ class Uniform(Preset):
 
     rule: Rule = param(Epsilon(), "the rule of every layer", options=lambda: RULES)
 
+    def validate(self) -> None:
+        _check_rule("Uniform", "rule", self.rule)
+
     def pairs(self) -> Pairs:
         return (("*", self.rule),)
 
@@ -71,14 +80,10 @@ class EpsilonGammaBox(Preset):
     Source: Montavon et al. 2019 (LRP overview), sec. 10.3; Anders et al. 2021 (Zennit) by name.
     """
 
-    epsilon: float = param(0.01, "ε of the dense layers", low=0, slider=(1e-6, 10), log=True)
-    gamma: float = param(0.25, "γ of the convolutions", low=0, slider=(0, 1))
-    low: float | Sequence[float] = param(
-        0.0, "smallest legal pixel (or one per channel)", slider=(-1, 0), per_channel=True
-    )
-    high: float | Sequence[float] = param(
-        1.0, "largest legal pixel (or one per channel)", slider=(1, 3), per_channel=True
-    )
+    epsilon: float = declared_epsilon()
+    gamma: float = declared_gamma()
+    low: float | Sequence[float] = declared_low()
+    high: float | Sequence[float] = declared_high()
 
     def pairs(self) -> Pairs:
         return (
@@ -94,7 +99,7 @@ class EpsilonPlus(Preset):
     Source: Kohlbrenner et al. 2020, sec. III (LRP-CMP with α = 1).
     """
 
-    epsilon: float = param(0.01, "ε of the dense layers", low=0, slider=(1e-6, 10), log=True)
+    epsilon: float = declared_epsilon()
 
     def pairs(self) -> Pairs:
         return ((":conv", ZPlus()), ("*", Epsilon(epsilon=self.epsilon)))
@@ -106,7 +111,7 @@ class EpsilonAlpha2Beta1(Preset):
     Source: Kohlbrenner et al. 2020, sec. III (LRP-CMP with α = 2).
     """
 
-    epsilon: float = param(0.01, "ε of the dense layers", low=0, slider=(1e-6, 10), log=True)
+    epsilon: float = declared_epsilon()
 
     def pairs(self) -> Pairs:
         return ((":conv", AlphaBeta(alpha=2.0)), ("*", Epsilon(epsilon=self.epsilon)))
@@ -122,7 +127,13 @@ class Composite(Preset):
 
     def validate(self) -> None:
         pairs = self.table.items() if isinstance(self.table, Mapping) else self.table
-        object.__setattr__(self, "table", tuple((where, rule) for where, rule in pairs))
+        try:
+            table = tuple((where, rule) for where, rule in pairs)
+        except (TypeError, ValueError) as error:
+            expected, given = "a table {where: rule}", repr(self.table)
+            action = 'For example {":conv": nni.Gamma(), "*": nni.Epsilon()}'
+            raise invalid("Composite", "table", expected, given, action) from error
+        object.__setattr__(self, "table", table)
         if not self.pairs():
             raise invalid("Composite", "table", "a rule for at least one layer", "an empty table",
                           'Begin with {"*": nni.Epsilon()}')  # fmt: skip
@@ -132,12 +143,16 @@ class Composite(Preset):
                 raise invalid(
                     "Composite", "where", expected, repr(where), "See nni.layers(model, x)"
                 )
-            if not callable(rule) or isinstance(rule, type):
-                raise invalid("Composite", f"the rule of {where!r}", "a rule such as nni.Epsilon()",
-                              repr(rule), "Call the class to make a rule")  # fmt: skip
+            _check_rule("Composite", f"the rule of {where!r}", rule)
 
     def pairs(self) -> Pairs:
         return self.table  # type: ignore[return-value]
+
+
+def _check_rule(who: str, what: str, rule: object) -> None:
+    if not callable(rule) or isinstance(rule, type):
+        action = "Call the class to make a rule"
+        raise invalid(who, what, "a rule such as nni.Epsilon()", repr(rule), action)
 
 
 RULES: tuple[type[Rule], ...] = (Epsilon, Zero, Gamma, AlphaBeta, ZPlus, ZBox)
@@ -183,12 +198,13 @@ class _Step(NamedTuple):
 def _assign(composite: Preset, steps: tuple[_Step, ...], who: str) -> dict[str, Rule]:
     pairs = composite.pairs()
     _check_names(pairs, steps, who)
-    first, last = _ends(steps)
+    first, last, inside = _places(steps)
     chosen: dict[str, Rule] = {}
     for step in steps:
         words = {f":{group(step.kind)}"}
         words |= {":first"} if step.label in first else set()
         words |= {":last"} if step.label == last else set()
+        words |= {_INSIDE} if step.label in inside else set()
         chosen[step.label] = _rule_of(step, words, pairs, who)
     return chosen
 
@@ -198,6 +214,8 @@ def layers(model: nn.Module, x: Tensor) -> dict[str, str]:
 
     Cost: one forward pass.
     """
+    check_model("layers", model)
+    check_input("layers", model, x)
     return {op.label: op.kind for op in canonical(record(model, x, "layers")).ops}
 
 
@@ -208,7 +226,7 @@ def _rule_of(op: _Step, words: set[str], pairs: Iterable[tuple[str, Rule]], who:
         pattern = kind == "affine" and fnmatchcase(op.label, where)
         if (named and (kind == "affine" or where not in {":first", ":last", ":dense"})) or pattern:
             return rule
-    if op.kind in _BY_CONSTANTS and kind == "linear" and len(op.inputs) == 1:
+    if op.kind in _BY_CONSTANTS and kind == "linear" and _INSIDE not in words:
         return OneToOne()
     if kind in _WITHOUT_WEIGHTS:
         return _WITHOUT_WEIGHTS[kind]
@@ -227,28 +245,32 @@ def _advice(op: _Step) -> str:
     return "Choose a gradient method"
 
 
-def _ends(steps: tuple[_Step, ...]) -> tuple[set[str], str]:
-    """The affine layers that see the input through no other one, and the last affine layer."""
+def _places(steps: tuple[_Step, ...]) -> tuple[set[str], str, set[str]]:
+    """The affine layers that see the input through no other one, the last one, and all behind."""
     behind: set[int] = set()
     first: set[str] = set()
+    inside: set[str] = set()
     last = ""
     for op in steps:
+        is_behind = bool(behind.intersection(op.inputs))
+        if is_behind:
+            inside.add(op.label)
         if op.family == "affine":
-            if not behind.intersection(op.inputs):
-                first.add(op.label)
-            behind.update(op.outputs)
             last = op.label
-        elif behind.intersection(op.inputs):
+            if not is_behind:
+                first.add(op.label)
+        if is_behind or op.family == "affine":
             behind.update(op.outputs)
-    return first, last
+    return first, last, inside
 
 
 def _check_names(pairs: Pairs, steps: tuple[_Step, ...], who: str) -> None:
-    labels = [op.label for op in steps]
+    labels = {op.label for op in steps}
+    weighted = [op.label for op in steps if op.family == "affine"]
     for where, _ in pairs:
-        if where in _WORDS or any(fnmatchcase(label, where) for label in labels):
+        if where in _WORDS or where in labels or any(fnmatchcase(w, where) for w in weighted):
             continue
-        known = ", ".join(op.label for op in steps if op.family == "affine")
+        known = ", ".join(weighted)
         raise invalid(
             who, "the layer of a rule", f"one of {known}", repr(where), "Correct its name"
         )

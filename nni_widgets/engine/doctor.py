@@ -62,8 +62,8 @@ class Report:
 def diagnose(model: nn.Module, x: Tensor, method: AnyMethod | None = None) -> Report:
     """Examine a model and an input for a method (default: LRP).
 
-    Nothing is raised for what is wrong: it is in the report, with what to do. Cost: one forward
-    pass, and a backward pass for gradient methods.
+    What is wrong with the model or the input is not raised but in the report, with what to do.
+    Cost: that of one explanation, without repetitions for SmoothGrad, and one forward pass.
     """
     method = LRP() if method is None else as_method(method)
     who = type(method).__name__
@@ -81,6 +81,7 @@ def diagnose(model: nn.Module, x: Tensor, method: AnyMethod | None = None) -> Re
 
 def _examine(method: Method, who: str, model: nn.Module, x: Tensor) -> list[Finding]:
     if isinstance(method, LRP):
+        method(model, x)
         return _for_lrp(method, canonical(record(model, x, who)))
     if isinstance(method, GuidedBackprop):
         return _for_guided(record(model, x, who))

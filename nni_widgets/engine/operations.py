@@ -49,7 +49,7 @@ _FAMILY: dict[str, Family] = {
 }
 _PRODUCTS = {"mul", "div", "true_divide", "truediv", "matmul", "mm", "addmm"}
 _DIVISIONS = {"div", "true_divide", "truediv"}
-_BY_ARGUMENTS = _PRODUCTS | {"interpolate", "upsample"}
+_BY_ARGUMENTS = _PRODUCTS | {"interpolate", "upsample", "batch_norm"}
 _DENSE = {"linear", "matmul", "mm", "addmm"}
 _GROUPS = {
     "conv": ("conv",),
@@ -68,10 +68,17 @@ def family(op: Op) -> Family:
         return _FAMILY.get(op.kind, "other")
     if op.kind in {"interpolate", "upsample"}:
         return "move" if _copies(op) else "linear"
-    factors = sum(argument is value for argument in op.args for value in op.values)
+    if op.kind == "batch_norm":
+        return "linear" if _has_running_statistics(op) else "other"
+    given = (*op.args, *op.kwargs.values())
+    factors = sum(argument is value for argument in given for value in op.values)
     if factors > 1 or (op.kind in _DIVISIONS and op.args[0] is not op.values[0]):
         return "other"
     return "linear" if _dense_operands(op) is None else "affine"
+
+
+def _has_running_statistics(op: Op) -> bool:
+    return (op.args[2] if len(op.args) > 2 else op.kwargs.get("running_var")) is not None
 
 
 def _copies(op: Op) -> bool:

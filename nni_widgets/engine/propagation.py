@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nni_widgets.engine.operations import family
 from nni_widgets.engine.rules import Rule, Share
 from nni_widgets.engine.tape import Op, Tape
 
@@ -28,6 +29,7 @@ class Layer:
     arrived: Tensor
     lost: dict[str, Tensor]
     in_flight: Tensor
+    has_weights: bool
 
 
 Observer = Callable[[Op, Rule, tuple[Tensor, ...], Share], None]
@@ -75,7 +77,8 @@ class Ledger:
         missing = arrived - _sum(share.inputs)
         bias = share.bias() if share.bias is not None else torch.zeros_like(missing)
         lost = {"bias": bias}
-        lost[rule.loss] = lost.get(rule.loss, 0) + missing - bias
+        cause = getattr(rule, "loss", "the rule")
+        lost[cause] = lost.get(cause, 0) + missing - bias
         self._in_flight = self._in_flight - missing
         self.layers.append(
             Layer(
@@ -86,6 +89,7 @@ class Ledger:
                 arrived=arrived,
                 lost=lost,
                 in_flight=self._in_flight,
+                has_weights=family(op) == "affine",
             )
         )
 

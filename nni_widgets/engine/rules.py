@@ -8,7 +8,7 @@ its bias, and ``R_k`` the relevance of output ``k``.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,6 +25,26 @@ class Share(NamedTuple):
 
     inputs: tuple[Tensor, ...]
     bias: Callable[[], Tensor] | None = None
+
+
+def declared_epsilon() -> Any:
+    """The one declaration of ε."""
+    return param(0.01, "stabiliser, in the unit of z", low=0, slider=(1e-6, 10), log=True)
+
+
+def declared_gamma() -> Any:
+    """The one declaration of γ."""
+    return param(0.25, "how strongly positive weights are favoured", low=0, slider=(0, 1))
+
+
+def declared_low() -> Any:
+    """The one declaration of the lower end of the pixels' box."""
+    return param(0.0, "smallest legal pixel (or one per channel)", slider=(-1, 0), per_channel=True)
+
+
+def declared_high() -> Any:
+    """The one declaration of the upper end of the pixels' box."""
+    return param(1.0, "largest legal pixel (or one per channel)", slider=(1, 3), per_channel=True)
 
 
 class Rule(Declared):
@@ -48,7 +68,7 @@ class Epsilon(Rule):
     """
 
     loss: ClassVar[str] = "epsilon"
-    epsilon: float = param(0.01, "stabiliser, in the unit of z", low=0, slider=(1e-6, 10), log=True)
+    epsilon: float = declared_epsilon()
 
     def __call__(self, op: Op, relevance: Tensor) -> Share:
         return _proportional(op, relevance, self.epsilon)
@@ -81,7 +101,7 @@ class Gamma(Rule):
     """
 
     loss: ClassVar[str] = "z = 0"
-    gamma: float = param(0.25, "how strongly positive weights are favoured", low=0, slider=(0, 1))
+    gamma: float = declared_gamma()
 
     def __call__(self, op: Op, relevance: Tensor) -> Share:
         layer = affine(op)
@@ -173,12 +193,8 @@ class ZBox(Rule):
     """
 
     loss: ClassVar[str] = "box"
-    low: float | Sequence[float] = param(
-        0.0, "smallest legal pixel (or one per channel)", slider=(-1, 0), per_channel=True
-    )
-    high: float | Sequence[float] = param(
-        1.0, "largest legal pixel (or one per channel)", slider=(1, 3), per_channel=True
-    )
+    low: float | Sequence[float] = declared_low()
+    high: float | Sequence[float] = declared_high()
 
     def validate(self) -> None:
         low, high = torch.as_tensor(self.low), torch.as_tensor(self.high)
@@ -299,7 +315,7 @@ class Derivative(Rule):
 class WinnerTakesAll(Derivative):
     """Max-pooling: all relevance goes to the largest value of the window.
 
-    Source: Montavon, Samek, Müller 2018, sec. 5.1 (the pooling layers' choice).
+    Source: Montavon, Samek, Müller 2018, sec. 5.3 (special layers).
     """
 
 
@@ -328,6 +344,8 @@ def _divide_by_positive(relevance: Tensor, z: Tensor) -> Tensor:
 
     What comes out there is large and wrong, and is only ever multiplied by these zeros.
     """
+    if z.dtype == torch.float16:
+        return _divide(relevance, z)
     return relevance / (z + _TINY)
 
 

@@ -71,6 +71,12 @@ class Difference:
     first: int
     second: int
 
+    def __post_init__(self) -> None:
+        for given in (self.first, self.second):
+            if not isinstance(given, int):
+                action = "Give two whole numbers"
+                raise invalid("Difference", "each class", "a class index", repr(given), action)
+
     def __call__(self, logits: Tensor) -> Tensor:
         for given in (self.first, self.second):
             _check_classes(torch.as_tensor([given]), logits, "Difference")
@@ -137,7 +143,8 @@ def _checked(score: Score, logits: Tensor, who: str) -> Score:
     expected = f"a function that returns one finite score per sample, shape ({len(logits)},)"
     action = "Index the logits, as in lambda f: f[:, 3]"
     try:
-        made = score(logits)
+        with torch.enable_grad():
+            made = score(logits.detach().requires_grad_())
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         raise invalid(
             who, "target", expected, f"{type(error).__name__}: {error}", action
@@ -145,6 +152,9 @@ def _checked(score: Score, logits: Tensor, who: str) -> Score:
     if not isinstance(made, Tensor) or made.shape != (len(logits),):
         given = f"shape {tuple(made.shape)}" if isinstance(made, Tensor) else type(made).__name__
         raise invalid(who, "target", expected, given, action)
-    if not bool(made.isfinite().all()):
+    if not made.requires_grad:
+        given = "scores without a gradient"
+        raise invalid(who, "target", "differentiable in the logits", given, action)
+    if not bool(made.detach().isfinite().all()):
         raise invalid(who, "target", expected, "NaN or infinite scores", action)
     return score

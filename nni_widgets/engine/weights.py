@@ -32,5 +32,7 @@ def modified(
 
 def _fingerprint(weight: Tensor) -> Tensor:
     """Changes with the weight, also when it is written to through ``.data``, which torch hides."""
-    sample = weight.detach().flatten()[:: weight.numel() // 1024].double().cpu()
-    return torch.cat([sample, sample.new_tensor((weight._version, weight.data_ptr() % (1 << 40)))])
+    numbers = weight.detach().flatten()
+    sample = numbers[:: numbers.numel() // 1024 | 1].double().cpu()
+    known = (float(numbers.sum()), weight._version, weight.data_ptr() % (1 << 40))
+    return torch.cat([sample, sample.new_tensor(known)])

@@ -112,7 +112,7 @@ class FunctionMethod(Method):
     def _steps(self, model: nn.Module, x: Tensor, target: Target, layers: bool) -> Iterator[Result]:
         logits = logits_of(self.name, model, x)
         selection = resolve(target, logits, self.name)
-        values = self.function(model, x, getattr(selection, "index", selection))
+        values = self.function(model, x.clone(), getattr(selection, "index", selection))
         if not isinstance(values, Tensor) or values.shape != x.shape:
             shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
             expected = f"a tensor shaped like x, {tuple(x.shape)}"

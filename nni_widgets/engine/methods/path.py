@@ -31,7 +31,7 @@ class IntegratedGradients(Method):
     title: ClassVar[str] = "Integrated gradients"
     adds_up_to: ClassVar[AddsUpTo] = "difference"
     n_steps: int = param(
-        32, "number of points on the way", low=1, high=10_000, slider=(1, 256), log=True
+        32, "number of points on the way", low=1, high=2000, slider=(1, 256), log=True
     )
     baseline: float | Tensor = param(
         0.0, "x′: one value for all pixels, or a tensor like x", slider=(0, 1), array=True

@@ -22,7 +22,7 @@ class SmoothGrad(Method):
     decided once, on the clean input; every sample of a batch gets the same noise.
 
     Shape: as x. Unit: as ``of``. Cost: n_samples × the cost of ``of`` and 1 forward pass; memory
-    bounded by a chunk. Source: Smilkov et al. 2017, eq. 1 and sec. 3.2.
+    bounded by a chunk. Source: Smilkov et al. 2017, sec. 3.
     """
 
     title: ClassVar[str] = "SmoothGrad"
@@ -71,7 +71,7 @@ class SmoothGrad(Method):
 
         order = torch.arange(self.n_samples * len(x))
         first = torch.zeros(1, dtype=torch.long)
-        size = rows_at_once(model, x, self.of, lambda: explain(x[:1], first))
+        size = rows_at_once(model, x, type(method).__name__, lambda: explain(x[:1], first))
         for done in in_chunks(order, len(x), size, accumulate):
             if done >= len(x):
                 copies = (done + len(x) - 1 - torch.arange(len(x))) // len(x)
