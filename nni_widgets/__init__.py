@@ -25,6 +25,7 @@ from nni_widgets.engine.methods import (
     GradientTimesInput,
     GuidedBackprop,
     IntegratedGradients,
+    Method,
     Saliency,
     SmoothGrad,
 )
@@ -42,6 +43,7 @@ from nni_widgets.engine.rules import (
 )
 from nni_widgets.engine.targets import Difference
 from nni_widgets.errors import UnsupportedOperation
+from nni_widgets.params import param
 from nni_widgets.pictures.explain import Explanation, explain
 from nni_widgets.zoo import data, models
 
@@ -71,6 +73,7 @@ __all__ = [
     "GradientTimesInput",
     "GuidedBackprop",
     "IntegratedGradients",
+    "Method",
     "Pass",
     "Saliency",
     "SmoothGrad",
@@ -88,6 +91,7 @@ __all__ = [
     "explore",
     "layers",
     "models",
+    "param",
 ]
 
 

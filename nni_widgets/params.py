@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any, Literal, dataclass_transform
 
 from nni_widgets.errors import invalid
@@ -51,22 +52,23 @@ class Param:
             if not isinstance(value, bool):
                 raise self._error(owner, value)
             return value
-        if self.array and hasattr(value, "shape"):
+        if self.array and _is_array(value):
             return value
         if self.per_channel and isinstance(value, (tuple, list)):
             return tuple(self._check_number(owner, item) for item in value)
         return self._check_number(owner, value)
 
     def _check_number(self, owner: str, value: Any) -> int | float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        if isinstance(value, bool) or not isinstance(value, Real):
             raise self._error(owner, value)
-        if self.kind == "int" and value != int(value if math.isfinite(value) else 0):
+        number = int(value) if isinstance(value, Integral) else float(value)
+        if self.kind == "int" and number != int(number if math.isfinite(number) else 0):
             raise self._error(owner, value)
-        below = self.low is not None and value < self.low
-        above = self.high is not None and value > self.high
-        if below or above or not math.isfinite(value):
+        below = self.low is not None and number < self.low
+        above = self.high is not None and number > self.high
+        if below or above or not math.isfinite(number):
             raise self._error(owner, value)
-        return int(value) if self.kind == "int" else float(value)
+        return int(number) if self.kind == "int" else float(number)
 
     @property
     def legal(self) -> str:
@@ -196,7 +198,11 @@ def params(of: type | object) -> tuple[Param, ...]:
 
 
 def as_code(value: Any, prefix: str = "nni.") -> str:
-    """The Python expression that makes ``value`` again, the package's names behind ``prefix``."""
+    """The Python expression that makes ``value`` again, the package's names behind ``prefix``.
+
+    An array is called ``baseline``, and a function without a name ``method``: see `nameless`.
+    """
+    value = _unwrapped(value)
     if isinstance(value, Declared):
         return value.code(prefix)
     if isinstance(value, Mapping):
@@ -207,11 +213,38 @@ def as_code(value: Any, prefix: str = "nni.") -> str:
         return "(" + ", ".join(items) + ("," if len(items) == 1 else "") + ")"
     if isinstance(value, list):
         return "[" + ", ".join(as_code(item, prefix) for item in value) + "]"
-    if hasattr(value, "shape"):
+    if _is_array(value):
         return "baseline"
-    if callable(value):
-        return str(getattr(value, "__name__", repr(value)))
-    return repr(value)
+    return name_of(value, "method") if callable(value) else repr(value)
+
+
+def name_of(function: object, otherwise: str) -> str:
+    """The name of a function as code; ``otherwise`` for a lambda or an object, which have none."""
+    name = getattr(function, "__name__", "")
+    return name if name.isidentifier() else otherwise
+
+
+def nameless(value: Any) -> Iterator[str]:
+    """The names in the code of ``value`` that stand for what has no code of its own."""
+    value = _unwrapped(value)
+    if isinstance(value, Declared):
+        value = [getattr(value, declaration.name) for declaration in params(value)]
+    if isinstance(value, Mapping):
+        value = [*value.keys(), *value.values()]
+    if isinstance(value, (tuple, list)):
+        for item in value:
+            yield from nameless(item)
+    elif _is_array(value) or (callable(value) and not name_of(value, "")):
+        yield as_code(value)
+
+
+def _unwrapped(value: Any) -> Any:
+    """The plain ``function`` in a value that is made of nothing else."""
+    return getattr(value, "function", value) if isinstance(value, Declared) else value
+
+
+def _is_array(value: object) -> bool:
+    return hasattr(value, "shape") and not isinstance(value, Real)
 
 
 def _values(of: Any) -> list[Any]:

@@ -5,11 +5,12 @@ import pickle
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from nni_widgets.engine import composites, methods, rules
-from nni_widgets.params import Declared, Param, as_code, param, params
+from nni_widgets.params import Declared, Param, as_code, nameless, param, params
 
 
 def subclasses(of: type) -> Iterator[type]:
@@ -170,6 +171,23 @@ def test_numbers_take_their_declared_type() -> None:
     assert Everything(image=image).image is image
 
 
+def test_numbers_of_numpy_are_numbers() -> None:
+    value = Everything(
+        count=np.int64(5), share=np.float32(0.5), box=[np.float64(1), -1], image=np.float32(0.5)
+    )
+    assert (value.count, value.share, value.box, value.image) == (5, 0.5, (1.0, -1.0), 0.5)
+    given = (value.count, value.share, *value.box, value.image)
+    assert [type(number) for number in given] == [int, float, float, float, float]
+    for wrong in (
+        {"count": np.bool_(True)},
+        {"count": np.float64(2.5)},
+        {"share": np.float32("nan")},
+    ):
+        (name,) = wrong
+        with pytest.raises(ValueError, match=f"Everything: {name} must be "):
+            Everything(**wrong)
+
+
 VARIANTS: list[Declared] = [
     *[cls() for cls in CLASSES],
     Everything(),
@@ -217,6 +235,13 @@ def test_code_of_a_function_is_its_name() -> None:
     assert as_code(methods.as_method(own)) == "own"
     assert as_code(methods.SmoothGrad(of=own)) == "nni.SmoothGrad(of=own)"
     assert repr(methods.SmoothGrad(of=own)) == "SmoothGrad(of=own)"
+
+
+def test_what_has_no_code_gets_a_name_that_can_be_defined() -> None:
+    value = {"a": [methods.SmoothGrad(of=lambda *_: 0)], "b": torch.ones(2), "c": own}
+    assert as_code(value) == "{'a': [nni.SmoothGrad(of=method)], 'b': baseline, 'c': own}"
+    assert list(nameless(value)) == ["method", "baseline"]
+    assert list(nameless(methods.LRP())) == []
 
 
 @pytest.mark.parametrize("value", VARIANTS, ids=repr)

@@ -15,7 +15,14 @@ from nni_widgets.engine.targets import Target
 from nni_widgets.pictures.explanation import Explanation
 from nni_widgets.pictures.render import Level
 
-__all__ = ["Explanation", "explain", "explanations"]
+__all__ = [
+    "Explanation",
+    "class_names",
+    "default_method",
+    "explain",
+    "explanations",
+    "picture_range",
+]
 
 
 def explain(
@@ -45,8 +52,10 @@ def explanations(
     for result in chosen.steps(model, x, target, layers=True):
         if kept is None:
             kept = x.detach().clone()
-            low, high = _range(model, kept)
-        classes = _classes(model, result.logits.shape[1])
+            low, high = picture_range(model, kept)
+        numbers = tuple(map(str, range(result.logits.shape[1])))
+        names = class_names(model)
+        classes = names if len(names) == len(numbers) else numbers
         yield Explanation(kept, chosen, result, classes, low, high)
 
 
@@ -56,14 +65,15 @@ def default_method(model: nn.Module) -> Method:
     return LRP(rules=EpsilonGammaBox(low=levels[0], high=levels[1])) if levels else LRP()
 
 
-def _classes(model: nn.Module, count: int) -> tuple[str, ...]:
+def class_names(model: nn.Module) -> tuple[str, ...]:
+    """The names of the model's classes, if it has a list of them as ``classes``; else none."""
     names: Any = getattr(model, "classes", None)
-    if isinstance(names, Sequence) and not isinstance(names, str) and len(names) == count:
-        return tuple(map(str, names))
-    return tuple(map(str, range(count)))
+    listed = isinstance(names, Sequence) and not isinstance(names, str)
+    return tuple(map(str, names)) if listed else ()
 
 
-def _range(model: nn.Module, x: Tensor) -> tuple[Level, Level]:
+def picture_range(model: nn.Module, x: Tensor) -> tuple[Level, Level]:
+    """Black and white: the model's ``low`` and ``high`` if they are levels, else the data's."""
     return _levels(model) or (float(x.min()), float(x.max()))
 
 

@@ -7,6 +7,7 @@ which some kernels refuse a widget's message from a new thread.
 
 from __future__ import annotations
 
+import atexit
 import threading
 import weakref
 from collections.abc import Callable
@@ -68,6 +69,7 @@ class Worker(Generic[T]):
             daemon=True,
         )
         self._thread.start()
+        _open.add(self)
 
     def submit(self, request: Request[T]) -> int:
         """Ask for this request instead of any other; returns its generation at once."""
@@ -204,6 +206,19 @@ class Worker(Generic[T]):
         self._show(outcome)
         phase = Phase.DONE if outcome.finished else Phase.WORKING
         self._status(Status(phase, job.generation, outcome.done, outcome.of))
+
+
+_open: weakref.WeakSet[Worker[Any]] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Let every thread come to an end: one that the interpreter leaves inside torch aborts it."""
+    workers = list(_open)
+    for worker in workers:
+        worker.close(timeout=0)
+    for worker in workers:
+        worker.close()
 
 
 def _serve(wakeups: SimpleQueue[bool], reference: weakref.ref[Worker[Any]]) -> None:

@@ -15,16 +15,17 @@ from nni_widgets.engine.methods import Method, as_method
 from nni_widgets.engine.methods.base import AnyMethod
 from nni_widgets.engine.targets import Target
 from nni_widgets.params import as_code
-from nni_widgets.pictures.explain import Explanation, explanations
+from nni_widgets.pictures.explain import Explanation, class_names, explanations
 from nni_widgets.pictures.heatmap import Scale, scale_of
 from nni_widgets.session import Cache, Outcome, Phase, Request, Status, Step, Worker
 from nni_widgets.widgets.controls import close_all
+from nni_widgets.widgets.copied import Names
 from nni_widgets.widgets.inputs import DrawingInput, Source
 from nni_widgets.widgets.labels import Labels
 from nni_widgets.widgets.pad import DrawingPad
 from nni_widgets.widgets.page import Page
 from nni_widgets.widgets.panes import INPUT, Pane
-from nni_widgets.widgets.scores import Scores, target_code
+from nni_widgets.widgets.scores import Scores
 from nni_widgets.widgets.status import StatusLine
 from nni_widgets.widgets.view import View
 
@@ -68,8 +69,7 @@ class Explorer(widgets.VBox):
         self._status = StatusLine()
         second = methods[1 % len(methods)]
         self._panes = [Pane(methods, each, self._ask, self._refuse) for each in (method, second)]
-        classes = getattr(model, "classes", None) or ()
-        self._scores = Scores(tuple(map(str, classes)), target, self._ask)
+        self._scores = Scores(class_names(model), target, self._ask, source.count)
         self._view = View(self._look, self._compared)
         self._page = Page(self._hover, self._cancel)
         cache: Cache[Shown] = Cache(_size_of, max_entries=32)
@@ -162,21 +162,24 @@ class Explorer(widgets.VBox):
         """The cell that makes this picture again."""
         model, name = self._names
         prepare, x = self._source.code(name)
-        arguments = [model, x, as_code(self.method)]
+        names = Names()
+        arguments = [model, x, names.method(self.method)]
         if self.target is not None:
-            arguments.append(f"target={target_code(self._scores.of(self._source.number))}")
-        look = self._look_as_code()
+            target = self._scores.of(self._source.number)
+            arguments.append(f"target={names.target(target)}")
+        look = self._look_as_code(names)
         if set(look) <= {"layer"}:
             arguments += [f"layer={layer}" for layer in look.values()]
             made = f"nni.explain({', '.join(arguments)})"
         else:
             set_up = "".join(f"explorer.{name} = {value}\n" for name, value in look.items())
             made = f"explorer = nni.explore({', '.join(arguments)})\n{set_up}explorer"
-        return f"import nni_widgets as nni\n\n{self._preparation}{prepare}{made}"
+        return f"{names.comment()}import nni_widgets as nni\n\n{self._preparation}{prepare}{made}"
 
     def close(self) -> None:
         """End the worker and close every widget of the explorer."""
-        self._worker.close()
+        if hasattr(self, "_worker"):  # ipywidgets also closes what could not be made
+            self._worker.close()
         for child in (*self.children, self.layout):
             close_all(child)
         super().close()
@@ -208,10 +211,15 @@ class Explorer(widgets.VBox):
             for made in explanations
         ]
 
-    def _look_as_code(self) -> dict[str, str]:
-        look = {"compare": self.compare, "layer": self.layer, "overlay": self.overlay}
-        plain = {"compare": None, "layer": INPUT, "overlay": 0.0}
-        return {name: as_code(value) for name, value in look.items() if value != plain[name]}
+    def _look_as_code(self, names: Names) -> dict[str, str]:
+        look = {}
+        if self.compare is not None:
+            look["compare"] = names.method(self.compare, otherwise="second_method")
+        if self.layer != INPUT:
+            look["layer"] = as_code(self.layer)
+        if self.overlay:
+            look["overlay"] = as_code(self.overlay)
+        return look
 
     def _layout(self) -> list[widgets.Widget]:
         first, second = self._panes

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import ipywidgets as widgets
 from torch import Tensor, nn
 
-from nni_widgets.pictures.render import Level, picture_png
+from nni_widgets.pictures.explain import picture_range
+from nni_widgets.pictures.render import picture_png
 from nni_widgets.widgets.pad import DrawingPad
 from nni_widgets.widgets.quiet import Quiet
 from nni_widgets.zoo import data
@@ -22,6 +23,10 @@ class Source(Protocol):
 
     widget: widgets.Widget
     empty: str
+
+    @property
+    def count(self) -> int:
+        """How many pictures there are to choose from."""
 
     @property
     def number(self) -> int:
@@ -47,7 +52,7 @@ class BatchInput:
 
     def __init__(self, model: nn.Module, batch: Tensor) -> None:
         self._batch = batch
-        self._range = picture_range(model, batch)
+        self._range = picture_range(model, _cleaned(batch))
         self._quiet = Quiet()
         self._picture = widgets.Image(format="png", width="252").add_class("nn-input")
         self._picture.add_class("nn-px")
@@ -60,6 +65,10 @@ class BatchInput:
         browser.layout.display = "flex" if len(batch) > 1 else "none"
         self.widget = widgets.VBox([self._picture, browser]).add_class("nn-source")
         self._paint()
+
+    @property
+    def count(self) -> int:
+        return len(self._batch)
 
     @property
     def number(self) -> int:
@@ -99,6 +108,7 @@ class DrawingInput:
     """A drawing on a pad, made into a picture as the model takes it."""
 
     empty = "Draw a digit on the black square."
+    count = 1
     number = 0
 
     def __init__(self, strokes: Sequence[Any], size: int = 28, pen: float = 2.5) -> None:
@@ -134,16 +144,6 @@ class DrawingInput:
 
     def _draw_example(self) -> None:
         self.pad.strokes = random.choice([each for each in EXAMPLES if each != self.pad.strokes])
-
-
-def picture_range(model: nn.Module, batch: Tensor) -> tuple[Level, Level]:
-    """How pixels are shown: from the model's ``low`` to its ``high``, or as far as the data go."""
-    low, high = getattr(model, "low", None), getattr(model, "high", None)
-    seen = _cleaned(batch)
-    return (
-        float(seen.min()) if low is None else low,
-        float(seen.max()) if high is None else high,
-    )
 
 
 def _cleaned(pixels: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from nni_widgets.errors import invalid
 from nni_widgets.pictures.explain import default_method
 from nni_widgets.widgets.explorer import Explorer
 from nni_widgets.widgets.inputs import BatchInput, DrawingInput
+from nni_widgets.widgets.scores import check_count
 from nni_widgets.zoo import models
 
 
@@ -35,12 +36,13 @@ def explore(
     model and x are called in copied code; ``large``: large type, for a projector.
 
     A model may carry ``classes`` (names), ``low`` and ``high`` (the range of its pixels).
-    Raises ``ValueError`` if x is not a batch of pictures.
+    Raises ``ValueError`` if x is not a batch of pictures, or the targets are not one per picture.
     """
     if not isinstance(x, Tensor) or x.ndim < 2 or len(x) == 0:
         given = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
         raise invalid("explore", "x", "a batch of pictures (N, ...)", given, "Use x[None] for one")
     offered, first = _offered(model, methods, method)
+    check_count(target, len(x))
     source = BatchInput(model, x)
     return Explorer(model, source, offered, first, target, names, large=large)
 
@@ -64,6 +66,7 @@ def draw(
         model = models.load("digits-cnn")
         preparation = 'model = nni.models.load("digits-cnn")\n'
     offered, first = _offered(model, methods, method)
+    check_count(target, 1)
     source = DrawingInput(strokes)
     return Explorer(model, source, offered, first, target, preparation=preparation, large=large)
 
@@ -72,6 +75,9 @@ def _offered(
     model: nn.Module, methods: Sequence[AnyMethod], method: AnyMethod | None
 ) -> tuple[list[Method], Method]:
     """The methods of the picker, and the one to begin with."""
+    if not isinstance(methods, Iterable):
+        given, action = repr(methods), "Write methods=[...], also for a single one"
+        raise invalid("Explorer", "methods", "a list of methods", given, action)
     usual = default_method(model)
     all_of_them = [usual, *(kind() for kind in METHODS if kind is not type(usual))]
     offered = [as_method(each) for each in methods] or all_of_them

@@ -14,7 +14,6 @@ from nni_widgets.engine.rules import Rule
 from nni_widgets.widgets.controls import OnError, ParameterPanel, close_all, title
 from nni_widgets.widgets.quiet import Quiet
 
-_WITH_WEIGHTS = ("conv", "linear", "matmul", "mm", "addmm")
 _ONLY_WITH_WEIGHTS = (":first", ":last", ":conv", ":dense", "*")
 
 
@@ -32,7 +31,7 @@ class RuleTable:
 
     def show(self, layers: Sequence[Layer], sample: int = 0) -> None:
         """Show the rules and sums of an explanation."""
-        weighted = [layer for layer in layers if layer.kind.startswith(_WITH_WEIGHTS)]
+        weighted = [layer for layer in layers if layer.has_weights]
         if [layer.label for layer in weighted] != list(self._rows):
             self._rows = {layer.label: self._row(layer) for layer in weighted}
             replaced, self.box.children = (

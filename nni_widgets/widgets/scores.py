@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import ipywidgets as widgets
-from torch import Tensor
 
-from nni_widgets.engine.targets import Difference, Target
+from nni_widgets.engine.targets import Target
 from nni_widgets.errors import invalid
 from nni_widgets.pictures.explain import Explanation
 from nni_widgets.widgets.charts import ClassBars
@@ -24,12 +23,18 @@ class Scores:
     """Bars to click, the same as words, and a picker; ``target`` is what is to be explained.
 
     ``on_change()`` is called when the user chooses a class. A target given from code that is no
-    class (a difference, a function, one class per sample) stays in the picker as "your target".
+    class (a difference, a function, one class for each of ``count`` pictures) stays in the picker
+    as "your target".
     """
 
     def __init__(
-        self, classes: Sequence[str], target: Target, on_change: Callable[[], None]
+        self,
+        classes: Sequence[str],
+        target: Target,
+        on_change: Callable[[], None],
+        count: int = 1,
     ) -> None:
+        self._count = count
         self._classes, self._on_change, self._quiet = tuple(classes), on_change, Quiet()
         self._bars = ClassBars(self._classes or ("0",), self._choose)
         self._own: Target = None
@@ -43,7 +48,8 @@ class Scores:
         self.set(target)
 
     def set(self, target: Target) -> None:
-        """Choose a target without calling back."""
+        """Choose a target without calling back. Raises ``ValueError`` for a wrong count."""
+        check_count(target, self._count)
         self.target = _plain(target)
         if not (self.target is None or isinstance(self.target, int)):
             self._own = self.target
@@ -56,12 +62,9 @@ class Scores:
 
     def of(self, number: int) -> Target:
         """The target of sample ``number`` of a batch."""
-        if not isinstance(self.target, (Sequence, Tensor)):
+        if _length(self.target) is None:
             return self.target
-        if number < len(self.target):
-            return int(self.target[number])
-        given, action = f"{len(self.target)} classes", "Give one class per picture"
-        raise invalid("Explorer", "target", f"more than {number} classes", given, action)
+        return _plain(self.target[number])  # type: ignore[index]
 
     def show(self, made: Explanation) -> None:
         """Show the scores of an explanation, and mark what it explains."""
@@ -110,19 +113,25 @@ class Scores:
             self._on_change()
 
 
+def check_count(target: Target, count: int) -> None:
+    """Raise ``ValueError`` unless a target with one class per picture has ``count`` of them."""
+    length = _length(target)
+    if length not in (None, count):
+        expected, given = f"one class or {count} classes, one per picture", f"{length} classes"
+        raise invalid("Explorer", "target", expected, given, "Give one class per picture")
+
+
+def _length(target: Target) -> int | None:
+    """How many classes are given, in a sequence, tensor or array; None for any other target."""
+    listed = isinstance(target, Sequence) and not isinstance(target, str)
+    return len(target) if listed or getattr(target, "ndim", 0) else None  # type: ignore[arg-type]
+
+
 def _plain(target: Target) -> Target:
     """A single class of any integer type as an ``int``."""
+    if _length(target) is not None:
+        return target
     try:
         return operator.index(target)  # type: ignore[arg-type]
     except TypeError:
         return target
-
-
-def target_code(target: Target) -> str:
-    """The target as code: a function by its name, anything nameless as ``target``."""
-    if isinstance(target, int):
-        return repr(target)
-    if isinstance(target, Difference):
-        return f"nni.{target!r}"
-    name = getattr(target, "__name__", "")
-    return name if name.isidentifier() else "target"

@@ -15,6 +15,7 @@ from nni_widgets.engine.methods import (
 )
 from nni_widgets.engine.targets import Difference
 from nni_widgets.pictures import Scale, explain, explanations
+from nni_widgets.pictures.explain import picture_range
 from tests.pictures.nets import LRP_EPSILON, RAMP, X, convolutional, ramp, with_values
 
 
@@ -117,6 +118,16 @@ def test_names_and_range_come_from_the_model():
     assert (named.low, named.high) == ((-1.0,), (5.0,))
     assert (named.predicted, named.target_names) == (("ramp",), ("nothing",))
     assert explain(model, X, Saliency(), Difference(0, 1)).target_names == ("ramp − nothing",)
+
+
+def test_a_range_that_is_none_is_that_of_the_data():
+    model = ramp()
+    assert picture_range(model, X) == (0.0, 4.0)
+    for low, high in ((None, 1.0), (model[1], 1.0), ((), ()), ("black", "white")):
+        model.__dict__.update(low=low, high=high)
+        assert picture_range(model, X) == (0.0, 4.0)
+    model.__dict__.update(low=(-2.1, -2.0, -1.8), high=(2.2, 2.4, 2.6))
+    assert picture_range(model, X) == ((-2.1, -2.0, -1.8), (2.2, 2.4, 2.6))
 
 
 @pytest.mark.parametrize("wrong", [["a"], "ab", 2])

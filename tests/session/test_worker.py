@@ -3,6 +3,8 @@
 import contextvars
 import gc
 import itertools
+import subprocess
+import sys
 import threading
 import weakref
 from dataclasses import replace
@@ -501,6 +503,25 @@ def test_an_abandoned_explorers_thread_ends():
     thread.join(PATIENCE)
     assert reference() is None
     assert not thread.is_alive()
+
+
+BUSY = """
+import torch
+import nni_widgets as nni
+
+torch.set_num_threads(1)
+model, x = nni.models.load("digits-cnn"), nni.data.digits("test")[:1][0]
+explorer = nni.explore(model, x, nni.SmoothGrad(n_samples=5000))
+while explorer.explanation is None:
+    pass
+"""
+
+
+def test_an_interpreter_with_a_busy_explorer_ends_well():
+    """Five times: a thread that is left inside torch aborts most ends, not all."""
+    for _ in range(5):
+        ended = subprocess.run([sys.executable, "-c", BUSY], capture_output=True, text=True)
+        assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_the_thread_has_the_context_of_its_creator(make):

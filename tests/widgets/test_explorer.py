@@ -26,6 +26,8 @@ The expectations of an explorer, and the test that holds each of them (B: in tes
 
 import base64
 import contextlib
+import functools
+import gc
 import io
 import threading
 import time
@@ -290,6 +292,24 @@ def test_the_copied_cell_of_your_own_function_and_target(opened, cnn, digits):
     assert repr(result_of(cell, model=cnn, x=digits[:1], **space)) == explorer.digest()
 
 
+@pytest.mark.parametrize(
+    ("method", "undefined"),
+    [
+        (lambda model, x, target: x**2, "method, target"),
+        (functools.partial(gradient_times_square), "method, target"),
+        (nni.IntegratedGradients(baseline=torch.full((1, 28, 28), 0.5)), "baseline, target"),
+    ],
+    ids=["lambda", "object", "tensor"],
+)
+def test_the_copied_cell_says_what_has_no_code(opened, cnn, digits, method, undefined):
+    target = functools.partial(torch.select, dim=1, index=3)
+    explorer = opened(nni.explore(cnn, digits[:1], method, target))
+    cell = copied(explorer)
+    assert cell.startswith(f"# define {undefined}: they have no code of their own\nimport")
+    space = {"method": method, "target": target, "baseline": getattr(method, "baseline", None)}
+    assert repr(result_of(cell, model=cnn, x=digits[:1], **space)) == explorer.digest()
+
+
 def downloads(explorer, monkeypatch):
     saved = {}
     monkeypatch.setattr(
@@ -510,6 +530,40 @@ def test_what_is_no_batch_is_refused(cnn, x):
         nni.explore(cnn, x)
 
 
+@pytest.mark.parametrize("target", [[1], (1, 2, 3), torch.tensor([1]), np.array([1, 2, 3])])
+def test_a_wrong_number_of_targets_is_refused_at_once(explorer, cnn, digits, target):
+    words = "Explorer: target must be one class or {} classes, one per picture; got {} classes"
+    with pytest.raises(ValueError, match=words.format(2, len(target))):
+        nni.explore(cnn, digits[:2], target=target)
+    with pytest.raises(ValueError, match=words.format(4, len(target))):
+        explorer.target = target
+
+
+@pytest.mark.parametrize("methods", [gradient_times_square, nni.LRP(), 3])
+def test_methods_that_are_no_list_are_refused(cnn, digits, methods):
+    with pytest.raises(ValueError, match=r"methods must be a list of methods; got .*\[\.\.\.\]"):
+        nni.explore(cnn, digits, methods=methods)
+
+
+@pytest.mark.parametrize("name", ["low", "high", "classes"])
+@pytest.mark.parametrize("value", [nn.Identity(), 5, "ab"], ids=["module", "number", "text"])
+def test_attributes_that_mean_something_else_are_left_alone(opened, digits, name, value):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 3))
+    setattr(model, name, value)
+    explorer = opened(nni.explore(model.eval(), digits, nni.Gradient()))
+    assert explorer.digest() == nni.explain(model, digits[:1], nni.Gradient()).digest()
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_an_explorer_that_could_not_be_made_is_closed_in_silence():
+    explorer = nni.Explorer.__new__(nni.Explorer)
+    with pytest.raises(TypeError):
+        explorer.__init__()
+    explorer.close()
+    del explorer
+    gc.collect()
+
+
 @pytest.mark.parametrize("error", [ValueError("mine"), KeyError("mine"), RuntimeError("mine")])
 def test_a_function_that_raises_is_an_error_in_place(opened, cnn, digits, error):
     def mine(model, x, target):
@@ -551,8 +605,8 @@ def test_one_target_per_picture(opened, cnn, digits):
     sets(the(explorer, "nn-picture"), value=2)
     assert "target 7" in explorer.digest()
     assert "target=7" in explorer.code()
-    explorer.target = [1, 2]
-    assert "target must be more than 2 classes; got 2 classes" in explorer.digest()
+    explorer.target = np.array([1, 2, 3, 4])
+    assert "target 3" in explorer.digest()
     sets(the(explorer, "nn-picture"), value=1)
     assert "target 2" in explorer.digest()
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 import nni_widgets as nni
 from nni_widgets.widgets.controls import close_all
-from nni_widgets.widgets.inputs import EXAMPLES, BatchInput, DrawingInput, picture_range
+from nni_widgets.widgets.inputs import EXAMPLES, BatchInput, DrawingInput
 from tests.widgets.user import clicks, sends, sets, the
 
 SEVEN = (((8.0, 8.0), (20.0, 8.0), (13.0, 22.0)),)
@@ -43,7 +43,7 @@ def test_a_batch_is_browsed_by_number(connected, cnn, digits):
     assert (key, source.number, source.told) == (2, 2, ["changed"])
     assert torch.equal(x, digits[2:3])
     np.testing.assert_array_equal(shown(source), np.rint(digits[2, 0].numpy() * 255))
-    assert source.code("x") == ("", "x[2:3]")
+    assert (source.code("x"), source.count) == (("", "x[2:3]"), len(digits))
 
 
 def test_random_is_another_picture_and_reset_is_quiet(connected, cnn, digits):
@@ -74,14 +74,6 @@ def test_any_input_can_be_shown_also_a_bad_one(connected, shape, spoilt):
     source = connected(BatchInput(torch.nn.Flatten(), x))
     has_picture = bool(the(source.widget, "nn-input").value)
     assert has_picture == (len(shape) < 5)
-
-
-def test_the_range_is_the_models_or_that_of_the_data(cnn):
-    x = torch.tensor([[-2.0, torch.nan, 3.0]])
-    assert picture_range(torch.nn.Flatten(), x) == (-2.0, 3.0)
-    model = torch.nn.Flatten()
-    model.low, model.high = (-2.1, -2.0, -1.8), (2.2, 2.4, 2.6)
-    assert picture_range(model, x) == (model.low, model.high)
 
 
 def test_a_drawing_is_the_picture_of_its_strokes(connected):

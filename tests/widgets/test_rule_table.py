@@ -1,5 +1,7 @@
 """The rule table tells what each layer did, and turns a changed row into a composite."""
 
+import dataclasses
+
 import pytest
 
 import nni_widgets as nni
@@ -24,6 +26,13 @@ def test_one_row_per_layer_with_weights_from_the_output_down(table):
     assert [picker.description for picker in found(table.box, "nn-rule")] == LABELS
     rules = [nni.Epsilon, nni.Epsilon, nni.Gamma, nni.Gamma, nni.ZBox]
     assert [picker.value for picker in found(table.box, "nn-rule")] == rules
+
+
+def test_the_engine_says_which_layers_have_weights(table, cnn, digits):
+    layers = nni.explain(cnn, digits[:1]).result.layers
+    table.show([dataclasses.replace(row, has_weights=row.kind == "relu") for row in layers])
+    relus = [row.label for row in layers if row.kind == "relu"]
+    assert [picker.description for picker in found(table.box, "nn-rule")] == relus != []
 
 
 def test_the_bars_say_what_arrived_and_what_was_lost(table, cnn, digits):

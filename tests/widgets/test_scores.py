@@ -7,7 +7,7 @@ import torch
 import nni_widgets as nni
 from nni_widgets.widgets.charts import ClassBars
 from nni_widgets.widgets.controls import close_all
-from nni_widgets.widgets.scores import Scores, target_code
+from nni_widgets.widgets.scores import Scores
 from tests.widgets.user import chooses, clicks_bar, sends, the
 
 
@@ -67,11 +67,17 @@ def test_a_target_of_your_own_stays_in_the_picker(scores):
     assert scores.changed == [8, nni.Difference(7, 1)]
 
 
-def test_one_class_per_picture(scores):
-    scores.set(torch.tensor([5, 6]))
+@pytest.mark.parametrize("kind", [torch.tensor, np.array, list, tuple])
+def test_one_class_per_picture(cnn, kind):
+    scores = Scores(cnn.classes, kind([5, 6]), lambda: None, count=2)
     assert [scores.of(0), scores.of(1)] == [5, 6]
-    with pytest.raises(ValueError, match="target must be more than 2 classes; got 2 classes"):
-        scores.of(2)
+    assert [type(scores.of(i)) for i in (0, 1)] == [int, int]
+    for wrong in (kind([4]), kind([4, 5, 6])):
+        words = f"one class or 2 classes, one per picture; got {len(wrong)} classes"
+        with pytest.raises(ValueError, match=words):
+            scores.set(wrong)
+    assert scores.picker.label == "your target"
+    close_all(scores.widget)
 
 
 def test_of_many_classes_the_most_probable_and_the_explained_one_are_shown(hundred):
@@ -83,13 +89,3 @@ def test_of_many_classes_the_most_probable_and_the_explained_one_are_shown(hundr
     sends(columns, event="element_click", data={"index": 1})
     sends(columns, event="element_click", data={})
     assert hundred.chosen == [98]
-
-
-def test_targets_as_code():
-    def margin(logits):
-        return logits[:, 0]
-
-    assert target_code(3) == "3"
-    assert target_code(nni.Difference(3, 8)) == "nni.Difference(first=3, second=8)"
-    assert target_code(margin) == "margin"
-    assert target_code(lambda logits: logits[:, 0]) == "target"

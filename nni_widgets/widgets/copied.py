@@ -1,0 +1,42 @@
+"""Methods and targets in copied code, which must run or say what is still to be defined."""
+
+from __future__ import annotations
+
+from nni_widgets.engine.methods import FunctionMethod, Method
+from nni_widgets.engine.targets import Difference, Target
+from nni_widgets.params import as_code, name_of, nameless
+
+
+class Names:
+    """Writes values as code, and remembers the names it gave to what has no code of its own."""
+
+    def __init__(self) -> None:
+        self._given: dict[str, None] = {}
+
+    def method(self, method: Method, otherwise: str = "method") -> str:
+        """A method as code; a function by its name, or by ``otherwise`` if it has none."""
+        if isinstance(method, FunctionMethod):
+            return self._function(method.function, otherwise)
+        self._given.update(dict.fromkeys(nameless(method)))
+        return as_code(method)
+
+    def target(self, target: Target) -> str:
+        """A target as code; a function by its name, anything without code as ``target``."""
+        if isinstance(target, int):
+            return repr(target)
+        if isinstance(target, Difference):
+            return f"nni.Difference({int(target.first)}, {int(target.second)})"
+        return self._function(target, "target")
+
+    def comment(self) -> str:
+        """The line that says what is to be defined; empty if everything has code."""
+        if not self._given:
+            return ""
+        one, several = "it has no code of its own", "they have no code of their own"
+        words = one if len(self._given) == 1 else several
+        return f"# define {', '.join(self._given)}: {words}\n"
+
+    def _function(self, function: object, otherwise: str) -> str:
+        if not name_of(function, ""):
+            self._given[otherwise] = None
+        return name_of(function, otherwise)
