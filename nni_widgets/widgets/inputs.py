@@ -57,9 +57,12 @@ class BatchInput:
         self._picture = widgets.Image(format="png", width="252").add_class("nn-input")
         self._picture.add_class("nn-px")
         self._number = widgets.IntSlider(
-            max=len(batch) - 1, description="picture", style={"description_width": "56px"}
+            max=len(batch) - 1,
+            description="picture",
+            style={"description_width": "46px"},
+            layout={"width": "178px"},
         ).add_class("nn-picture")
-        pick = widgets.Button(description="Random", layout={"width": "80px"}).add_class("nn-random")
+        pick = widgets.Button(description="Random", layout={"width": "70px"}).add_class("nn-random")
         pick.on_click(self._pick)
         browser = widgets.HBox([self._number, pick])
         browser.layout.display = "flex" if len(batch) > 1 else "none"

@@ -118,6 +118,7 @@ def test_everything_by_keyboard(page):
     for key in ("ArrowUp", "ArrowDown", "ArrowUp", "a", "b", "d", "d", "m", "x"):
         page.keyboard.press(key)
     assert page.evaluate(CELLS) == cells, "a key pressed in the explorer went to the notebook"
+    expect(explorer.locator(".nn-gamma-field input").first).to_have_value("0.26")
     assert asked(page, "explorer.method.rules.gamma") == "0.26"
 
     explorer.locator(".nn-pad[tabindex]").focus()
