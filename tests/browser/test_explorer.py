@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+import time
 
 import nbformat
 import numpy as np
@@ -49,10 +50,16 @@ def decoded(text):
 
 
 def assert_in_step(page, explorer):
-    """The picture in the page is, pixel by pixel, the one that the kernel has."""
-    expected = decoded(asked(page, IN_THE_KERNEL))
+    """The picture in the page becomes, pixel by pixel, the one that the kernel has."""
     shown = explorer.locator("img.nn-heatmap").first
-    np.testing.assert_array_equal(decoded(shown.evaluate(SHOWN)), expected)
+    deadline = time.monotonic() + 10
+    while True:
+        expected = decoded(asked(page, IN_THE_KERNEL))
+        found = decoded(shown.evaluate(SHOWN))
+        if np.array_equal(found, expected) or time.monotonic() > deadline:
+            break
+        page.wait_for_timeout(200)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_draw_see_why_and_copy_the_code(page):
