@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from nni_widgets.engine.doctor import Finding, Report, diagnose
+from nni_widgets.engine.doctor import Report, diagnose
+from nni_widgets.engine.findings import Finding
 from nni_widgets.engine.methods import (
     LRP,
     Gradient,

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from nni_widgets.engine.checks import check_input, check_logits, check_model, run
+from nni_widgets.engine.findings import Finding
+from nni_widgets.engine.methods.card import Card
 from nni_widgets.engine.propagation import Layer
 from nni_widgets.engine.targets import Selection, Target, resolve
 from nni_widgets.errors import invalid
@@ -49,12 +51,14 @@ class Result:
 class Method(Declared):
     """Base of the attribution methods: a frozen set of hyperparameters that can be called.
 
-    A subclass declares its parameters, its class variables, and ``_steps``. ``adds_up_to`` is what
-    the attribution should sum to: the ``score``, its ``difference`` from the baseline's, or
-    nothing. ``channels`` says how a heatmap joins the channels.
+    A subclass declares its parameters, its class variables, ``_steps`` and, where there is more to
+    say than that the model runs, ``examine``. ``adds_up_to`` is what the attribution should sum to:
+    the ``score``, its ``difference`` from the baseline's, or nothing. ``channels`` says how a
+    heatmap joins the channels.
     """
 
     title: ClassVar[str] = ""
+    card: ClassVar[Card]
     adds_up_to: ClassVar[AddsUpTo] = ""
     signed: ClassVar[bool] = True
     channels: ClassVar[Literal["sum", "max"]] = "sum"
@@ -91,6 +95,14 @@ class Method(Declared):
     def _steps(self, model: nn.Module, x: Tensor, target: Target, layers: bool) -> Iterator[Result]:
         raise NotImplementedError
 
+    def examine(self, model: nn.Module, x: Tensor) -> list[Finding]:
+        """What would bend the meaning of this method on this model and input.
+
+        Raises what a call would raise. Cost: about that of one explanation of one picture.
+        """
+        input_gradient(type(self).__name__, model, x, None)
+        return []
+
 
 class FunctionMethod(Method):
     """A plain function ``function(model, x, target) -> attribution`` as a method.
@@ -98,6 +110,7 @@ class FunctionMethod(Method):
     Raises ``ValueError`` if what it returns is not a finite tensor shaped like x.
     """
 
+    card = Card("perturbation", "whatever its author asks", "unknown", "a function", "unknown")
     function: Callable[..., Any] = cast(Any, None)
 
     def code(self, prefix: str) -> str:
@@ -123,6 +136,10 @@ class FunctionMethod(Method):
             raise invalid(self.name, "the attribution", "finite", "NaN or infinite numbers",
                           "Look for a division by zero")  # fmt: skip
         yield Result(values.detach(), selection, logits, passes=1)
+
+    def examine(self, model: nn.Module, x: Tensor) -> list[Finding]:
+        logits_of(self.name, model, x)
+        return []
 
 
 AnyMethod = Method | Callable[..., Any]

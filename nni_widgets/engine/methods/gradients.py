@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from nni_widgets.engine.methods.base import AddsUpTo, Method, Result, input_gradient
+from nni_widgets.engine.methods.card import Card
 from nni_widgets.engine.targets import Target
 
 
@@ -21,6 +22,13 @@ class Gradient(Method):
     """
 
     title: ClassVar[str] = "Gradient"
+    card = Card(
+        kind="gradient",
+        question="Which small change of a pixel would raise the score, which would lower it?",
+        cost="1 F + 1 B",
+        needs="a differentiable model",
+        drawbacks="noisy; explains a change of the score, not the score; blind at saturation",
+    )
 
     def _steps(self, model: nn.Module, x: Tensor, target: Target, layers: bool) -> Iterator[Result]:
         gradient, logits, selection = input_gradient(type(self).__name__, model, x, target)
@@ -40,6 +48,13 @@ class Saliency(Gradient):
     """
 
     title: ClassVar[str] = "Saliency"
+    card = Card(
+        kind="gradient",
+        question="To which pixels is the score most sensitive?",
+        cost="1 F + 1 B",
+        needs="a differentiable model",
+        drawbacks="noisy; no sign: for and against look alike",
+    )
     signed: ClassVar[bool] = False
     channels: ClassVar[Literal["sum", "max"]] = "max"
 
@@ -59,6 +74,13 @@ class GradientTimesInput(Gradient):
     """
 
     title: ClassVar[str] = "Gradient × input"
+    card = Card(
+        kind="gradient",
+        question="What does each pixel add to the score, to first order, against black?",
+        cost="1 F + 1 B",
+        needs="a differentiable model; adds up only without biases",
+        drawbacks="noisy; black pixels get nothing; the share of the biases is missing",
+    )
     adds_up_to: ClassVar[AddsUpTo] = "score"
 
     def _map(self, gradient: Tensor, x: Tensor) -> Tensor:

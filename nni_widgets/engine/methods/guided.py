@@ -8,7 +8,9 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from nni_widgets.engine.canonizers import canonical
+from nni_widgets.engine.findings import Finding
 from nni_widgets.engine.methods.base import Method, Result
+from nni_widgets.engine.methods.card import Card
 from nni_widgets.engine.operations import family
 from nni_widgets.engine.propagation import Ledger, propagate
 from nni_widgets.engine.rules import Derivative, GuidedReLU, Rule
@@ -27,6 +29,14 @@ class GuidedBackprop(Method):
     """
 
     title: ClassVar[str] = "Guided backprop"
+    card = Card(
+        kind="backward rule",
+        question="Which fine structure excites the units that lead to this class?",
+        cost="1 F + 1 B",
+        needs="ReLU-like activations",
+        drawbacks="nearly the same picture for every class, and for random weights; "
+        "does not add up to anything",
+    )
 
     def _steps(self, model: nn.Module, x: Tensor, target: Target, layers: bool) -> Iterator[Result]:
         who = type(self).__name__
@@ -42,3 +52,9 @@ class GuidedBackprop(Method):
         yield Result(
             values, selection, logits, passes=2, layers=tuple(ledger.layers) if ledger else ()
         )
+
+    def examine(self, model: nn.Module, x: Tensor) -> list[Finding]:
+        if any(family(op) == "activation" for op in record(model, x, type(self).__name__).ops):
+            return []
+        text = "GuidedBackprop: the model has no activation, so it equals the plain gradient."
+        return [Finding("warning", text)]

@@ -9,9 +9,12 @@ from torch import Tensor, nn
 
 from nni_widgets.engine.canonizers import canonical
 from nni_widgets.engine.composites import PRESETS, EpsilonGammaBox, Preset, as_composite, assign
+from nni_widgets.engine.findings import Finding
 from nni_widgets.engine.methods.base import AddsUpTo, Method, Result
+from nni_widgets.engine.methods.card import Card
+from nni_widgets.engine.operations import family, operand_bias
 from nni_widgets.engine.propagation import Ledger, propagate
-from nni_widgets.engine.rules import Rule
+from nni_widgets.engine.rules import Rule, ZBox
 from nni_widgets.engine.tape import record
 from nni_widgets.engine.targets import Target, resolve
 from nni_widgets.params import param
@@ -30,6 +33,13 @@ class LRP(Method):
     """
 
     title: ClassVar[str] = "LRP"
+    card = Card(
+        kind="propagation",
+        question="What does each pixel, and each neuron on the way, contribute to the score?",
+        cost="1 F + 1 to 3 B, by rule",
+        needs="a rule for every operation (all but softmax and gates have one)",
+        drawbacks="the rules must be chosen; biases and stabilisers keep a share",
+    )
     adds_up_to: ClassVar[AddsUpTo] = "score"
     rules: Preset | Rule | Mapping[str, Rule] = param(
         EpsilonGammaBox(), "a composite: which rule for which layer", options=lambda: PRESETS
@@ -50,3 +60,28 @@ class LRP(Method):
         yield Result(
             values, selection, logits, passes=2, layers=tuple(ledger.layers) if ledger else ()
         )
+
+    def examine(self, model: nn.Module, x: Tensor) -> list[Finding]:
+        self(model, x)
+        tape = canonical(record(model, x, type(self).__name__))
+        rules = assign(as_composite(self.rules), tape)
+        found = []
+        for op in tape.ops:
+            rule = rules[op.label]
+            if isinstance(rule, ZBox) and not _inside(rule, op.values[0]):
+                text = f"LRP: pixels at {op.label!r} lie outside the box {rule.low} … {rule.high}. "
+                action = "Set low and high to the range of the data."
+                found.append(Finding("warning", text + action))
+        biased = [
+            op.label for op in tape.ops if family(op) == "affine" and operand_bias(op) is not None
+        ]
+        if biased:
+            text = f"LRP: {len(biased)} layers have a bias, which keeps a share of the relevance: "
+            found.append(Finding("note", text + ", ".join(biased) + "."))
+        return found
+
+
+def _inside(rule: ZBox, x: Tensor) -> bool:
+    shape = (1, -1, *[1] * (x.ndim - 2))
+    low, high = (x.new_tensor(bound).reshape(-1) for bound in (rule.low, rule.high))
+    return bool((x >= low.reshape(shape)).all() and (x <= high.reshape(shape)).all())

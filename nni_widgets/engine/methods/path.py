@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nni_widgets.engine.methods.base import AddsUpTo, Method, Result, input_gradient, logits_of
+from nni_widgets.engine.methods.card import Card
 from nni_widgets.engine.methods.chunks import in_chunks, rows_at_once
 from nni_widgets.engine.targets import Target, resolve
 from nni_widgets.errors import invalid
@@ -29,6 +30,13 @@ class IntegratedGradients(Method):
     """
 
     title: ClassVar[str] = "Integrated gradients"
+    card = Card(
+        kind="path",
+        question="What does each pixel add on the straight way from a baseline to the picture?",
+        cost="n_steps (F + B) + 2 F",
+        needs="a differentiable model and a baseline that means 'nothing there'",
+        drawbacks="the answer depends on the baseline; pixels equal to it get nothing; noisy",
+    )
     adds_up_to: ClassVar[AddsUpTo] = "difference"
     n_steps: int = param(
         32, "number of points on the way", low=1, high=2000, slider=(1, 256), log=True

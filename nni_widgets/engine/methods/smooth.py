@@ -8,7 +8,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from nni_widgets.engine.findings import Finding
 from nni_widgets.engine.methods.base import AnyMethod, Method, Result, as_method, logits_of
+from nni_widgets.engine.methods.card import Card
 from nni_widgets.engine.methods.chunks import in_chunks, rows_at_once
 from nni_widgets.engine.methods.gradients import Gradient
 from nni_widgets.engine.targets import Target, resolve
@@ -26,6 +28,13 @@ class SmoothGrad(Method):
     """
 
     title: ClassVar[str] = "SmoothGrad"
+    card = Card(
+        kind="average",
+        question="Which part of an attribution stays when the picture is shaken a little?",
+        cost="n_samples × that of the averaged method + 1 F",
+        needs="what the averaged method needs",
+        drawbacks="slow; the amount of noise is a matter of taste; explains blurred surroundings",
+    )
     of: AnyMethod = param(Gradient(), "the method that is averaged", options=lambda: _others())
     noise_level: float = param(
         0.15, "standard deviation of the noise, as a share of max − min", low=0, slider=(0, 0.5)
@@ -83,6 +92,9 @@ class SmoothGrad(Method):
                     done=done // len(x),
                     of=self.n_samples,
                 )
+
+    def examine(self, model: nn.Module, x: Tensor) -> list[Finding]:
+        return as_method(self.of).examine(model, x)
 
     def _noise(self, copies: Tensor, x: Tensor) -> Tensor:
         """The noise of these copies; each has a seed of its own, in whatever batch it comes."""
