@@ -7,16 +7,14 @@ and several outputs are therefore all seen, and nothing is set on the model.
 
 from __future__ import annotations
 
-import threading
+import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
@@ -92,7 +90,7 @@ def record(model: nn.Module, x: Tensor, who: str = "record") -> Tape:
     Cost: one forward pass.
     """
     names = dict(model.named_modules())
-    with torch.enable_grad(), _module_paths(names) as path, _Recorder(x, path, who) as recorder:
+    with torch.enable_grad(), _Recorder(x, names, who) as recorder:
         logits = run(who, model, recorder.start)
     check_logits(who, logits)
     tape: Tape = recorder.tape
@@ -120,11 +118,12 @@ _Known = tuple[int, Tensor, Tensor]
 class _Recorder(TorchFunctionMode):
     """Runs each call on private tensors, and gives the model aliases that it may write to."""
 
-    def __init__(self, x: Tensor, path: Callable[[], str], who: str) -> None:
+    def __init__(self, x: Tensor, modules: dict[str, nn.Module], who: str) -> None:
         super().__init__()
         private, self.start = x.detach(), x.detach()
         self.tape = Tape(private)
-        self._path, self._who = path, who
+        self._names = {id(module): name for name, module in modules.items()}
+        self._who = who
         self._known: dict[int, _Known] = {id(self.start): (0, private, self.start)}
         self._stale: dict[int, tuple[str, str]] = {}
         self._count = 1
@@ -181,7 +180,7 @@ class _Recorder(TorchFunctionMode):
         op.results = results = tuple([part for part in made if _is_signal(part)])
         if not results:
             return result
-        op.path = self._path()
+        op.path = _running_module(self._names)
         op.outputs = tuple(range(self._count, self._count + len(results)))
         self._count += len(results)
         keep(results)
@@ -206,7 +205,7 @@ class _Recorder(TorchFunctionMode):
         memory = target.untyped_storage().data_ptr()
         for key, (_, _, other) in self._known.items():
             if other is not target and other.untyped_storage().data_ptr() == memory:
-                self._stale[key] = kind, self._path()
+                self._stale[key] = kind, _running_module(self._names)
         target.data = value
 
     def _refuse_stale(self, read: dict[int, _Known]) -> None:
@@ -223,7 +222,7 @@ class _Recorder(TorchFunctionMode):
             raise
 
     def _refuse(self, what: str, why: str, path: str | None = None) -> None:
-        path = self._path() if path is None else path
+        path = _running_module(self._names) if path is None else path
         where = repr(path) if path else "the model's forward"
         raise UnsupportedOperation(
             f"{self._who}: cannot follow the in-place write {what} in {where}, because {why}. "
@@ -248,27 +247,19 @@ def _replace(item: Any, by: dict[int, Tensor]) -> Any:
 _CONTAINERS = {tuple, list, dict}
 
 
-@contextmanager
-def _module_paths(modules: dict[str, nn.Module]) -> Iterator[Callable[[], str]]:
-    """The path of the module that is running in this thread, as a function."""
-    names = {id(module): name for name, module in modules.items()}
-    thread, running = threading.get_ident(), [""]
+def _running_module(names: dict[int, str]) -> str:
+    """The path of the innermost module whose call is being recorded, read off the Python stack."""
+    frame = sys._getframe(1)
+    while frame.f_code is not _RECORD and frame.f_back is not None:
+        if frame.f_code is _CALL:
+            name = names.get(id(frame.f_locals["self"]))
+            if name is not None:
+                return name
+        frame = frame.f_back
+    return ""
 
-    def enter(module: nn.Module, _: Any) -> None:
-        if threading.get_ident() == thread:
-            running.append(names.get(id(module), running[-1]))
 
-    def leave(_: nn.Module, __: Any, ___: Any) -> None:
-        if threading.get_ident() == thread:
-            running.pop()
-
-    entering = register_module_forward_pre_hook(enter)
-    leaving = register_module_forward_hook(leave, always_call=True)
-    try:
-        yield lambda: running[-1]
-    finally:
-        entering.remove()
-        leaving.remove()
+_CALL, _RECORD = nn.Module._call_impl.__code__, record.__code__
 
 
 def _label(ops: list[Op], modules: dict[str, nn.Module]) -> None:
