@@ -15,9 +15,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from nni_widgets.pictures.colours import SIGNED
+from nni_widgets.pictures.colours import SIGNED, UNSIGNED
 from nni_widgets.pictures.explanation import Explanation
-from nni_widgets.pictures.heatmap import scale_of
+from nni_widgets.pictures.heatmap import Scale, scale_of
 from nni_widgets.pictures.numbers import number
 from nni_widgets.pictures.render import input_image, magnified, palette_image, png
 
@@ -84,13 +84,13 @@ def network(
         for unit, (x, y) in enumerate(places[depth]):
             units.append(_unit(layer[unit], _name(depth, unit, columns), x, y, relevance))
         if relevance:
-            units.append(_text(places[depth][0][0], height - 14, f"Σ = {_short(sum(layer))}", INK))
+            units.append(text(places[depth][0][0], height - 14, f"Σ = {_short(sum(layer))}", INK))
     words = "\n".join(
         f"{', '.join(_name(depth, unit, columns) for unit in range(len(layer)))} = "
         f"{', '.join(map(_short, layer))}"
         for depth, layer in enumerate(columns)
     )
-    return Drawing(_svg(width, height, [*lines, *labels, *units]), words)
+    return Drawing(svg(width, height, [*lines, *labels, *units]), words)
 
 
 def flow(explanation: Explanation, i: int = 0) -> Drawing:
@@ -101,22 +101,22 @@ def flow(explanation: Explanation, i: int = 0) -> Drawing:
     table = [(row.label, row.rule, row.arrived, _losses(row.lost, largest)) for row in rows]
     table.append(("pixels", "", sums.total, ""))
     titles = {12: "layer", 70: "rule", 240: "relevance that arrives", 540: "kept there (−: added)"}
-    parts = [_text(x, 22, title, GREY, "start", 13) for x, title in titles.items()]
+    parts = [text(x, 22, title, GREY, "start", 13) for x, title in titles.items()]
     for place, (label, rule, arrived, lost) in enumerate(table):
         y, length = 52 + 32 * place, round(230 * abs(arrived) / largest)
         colour = _colour(arrived, True)
         parts += [
-            _text(12, y, label, INK, "start"),
-            _text(70, y, rule, GREY, "start", 13),
+            text(12, y, label, INK, "start"),
+            text(70, y, rule, GREY, "start", 13),
             f'<rect x="240" y="{y - 10}" width="{length}" height="20" rx="3" fill="{colour}"/>',
-            _text(248 + length, y, number(arrived, largest), INK, "start"),
-            _text(540, y, lost, INK, "start"),
+            text(248 + length, y, number(arrived, largest), INK, "start"),
+            text(540, y, lost, INK, "start"),
         ]
     words = "\n".join(
         f"{label:7}{number(arrived, largest):>6}  {lost}".rstrip()
         for label, _, arrived, lost in table
     )
-    return Drawing(_svg(760, 46 + 32 * len(table), parts), words)
+    return Drawing(svg(760, 46 + 32 * len(table), parts), words)
 
 
 def digit(x: Tensor, side: int = 224) -> Picture:
@@ -133,45 +133,80 @@ def gallery(
 
     The scale ends at the ``quantile`` of all pixels; what lies beyond has the darkest colour.
     """
-    maps = [explanation.heatmap() for explanation in explanations.values()]
-    scale = scale_of(*maps, quantile=quantile)
-    width, height = 210, 248
-    rows = -(-len(maps) // columns)
-    page = Image.new("RGB", (width * min(columns, len(maps)), height * rows + 40), "#ffffff")
+    shown = {name: made.heatmap() for name, made in explanations.items()}
+    signed = any(made.method.signed for made in explanations.values())
+    sums = {name: _sum(made) for name, made in explanations.items()}
+    return maps(shown, signed, quantile, columns, sums)
+
+
+def maps(
+    values: dict[str, Tensor],
+    signed: bool = True,
+    quantile: float = 1.0,
+    columns: int = 3,
+    captions: dict[str, str] | None = None,
+) -> Picture:
+    """Maps ``(H, W)`` side by side on one scale, each with its name and, below it, a caption."""
+    scale = scale_of(*values.values(), quantile=quantile, signed=signed)
+    tiles = {name: palette_image(each, scale).convert("RGB") for name, each in values.items()}
+    captions = captions or {}
+    words = [", ".join(filter(None, (f"{name}: {captions.get(name, '')}".rstrip(": "),
+                                     _ends(values[name])))) for name in values]  # fmt: skip
+    limit = f"scale: {'±' if signed else 'up to '}{number(scale.limit, digits=2)}"
+    return Picture(png(_page(tiles, captions, columns, scale)), "\n".join([*words, limit]))
+
+
+def images(shown: dict[str, Tensor], columns: int = 4, low: float = 0, high: float = 1) -> Picture:
+    """Pictures ``(C, H, W)`` side by side, each with its name; ``low`` is black, ``high`` white."""
+    tiles = {name: input_image(x, low, high).convert("RGB") for name, x in shown.items()}
+    words = [f"{name}: mean {number(float(x.mean()), digits=2)}" for name, x in shown.items()]
+    return Picture(png(_page(tiles, {}, columns, None)), "\n".join(words))
+
+
+_TILE = 196
+
+
+def _page(
+    tiles: dict[str, Image.Image], captions: dict[str, str], columns: int, scale: Scale | None
+) -> Image.Image:
+    """Tiles in rows with their names above and their captions below, and the scale at the end."""
+    width, height = _TILE + 14, _TILE + (52 if captions else 32)
+    rows = -(-len(tiles) // columns)
+    size = width * min(columns, len(tiles)), height * rows + (40 if scale else 4)
+    page = Image.new("RGB", size, "#ffffff")
     draw, font = ImageDraw.Draw(page), ImageFont.load_default(13)
-    for place, (name, explanation) in enumerate(explanations.items()):
+    for place, (name, tile) in enumerate(tiles.items()):
         left, top = width * (place % columns) + 7, height * (place // columns)
-        shown = magnified(palette_image(maps[place], scale), max(1, 196 // max(maps[place].shape)))
+        shown = magnified(tile, max(1, _TILE // max(tile.size)))
         draw.text((left, top + 14), _plain(name), INK, font, anchor="lm")
-        page.paste(shown.convert("RGB"), (left, top + 26))
+        page.paste(shown, (left, top + 26))
         draw.rectangle(
             (left - 1, top + 25, left + shown.width, top + 26 + shown.height), outline=FAINT
         )
-        draw.text((left, top + 234), _plain(_sum(explanation)), INK, font, anchor="lm")
-    _scale_bar(page, draw, font, scale.limit)
-    words = [f"{name}: {_sum(explanation)}, {_ends(explanation)}"
-             for name, explanation in explanations.items()]  # fmt: skip
-    return Picture(png(page), "\n".join([*words, f"scale: ±{number(scale.limit, digits=2)}"]))
+        draw.text((left, top + 234), _plain(captions.get(name, "")), INK, font, anchor="lm")
+    if scale:
+        _scale_bar(page, draw, font, scale)
+    return page
 
 
 def _sum(explanation: Explanation) -> str:
     return f"ΣR = {number(float(explanation.total[0]))}"
 
 
-def _ends(explanation: Explanation) -> str:
-    values = explanation.heatmap()
+def _ends(values: Tensor) -> str:
     low, high = (number(float(end), digits=2) for end in (values.min(), values.max()))
     return f"pixels from {low} to {high}"
 
 
 def _scale_bar(
-    page: Image.Image, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont, limit: float
+    page: Image.Image, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont, scale: Scale
 ) -> None:
-    bar = Image.fromarray(np.repeat(SIGNED[None], 14, axis=0)).resize((160, 14))
-    end, top = number(limit, digits=2), page.height - 30
-    page.paste(bar, (67, top))
-    draw.text((60, top + 7), f"-{end}", INK, font, anchor="rm")
-    draw.text((235, top + 7), end, INK, font, anchor="lm")
+    bar = Image.fromarray(np.repeat((SIGNED if scale.signed else UNSIGNED)[None], 14, axis=0))
+    low, high = (number(end, digits=2) for end in (scale.low, scale.limit))
+    top = page.height - 30
+    page.paste(bar.resize((160, 14)), (67, top))
+    draw.text((60, top + 7), _plain(low), INK, font, anchor="rm")
+    draw.text((235, top + 7), high, INK, font, anchor="lm")
 
 
 def _plain(text: str) -> str:
@@ -223,7 +258,8 @@ def _short(value: float) -> str:
     return number(value, digits=3).removesuffix(".00").replace(".50", ".5")
 
 
-def _svg(width: float, height: float, parts: Sequence[str]) -> str:
+def svg(width: float, height: float, parts: Sequence[str]) -> str:
+    """An SVG of this size on white."""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
         f'viewBox="0 0 {width:.0f} {height:.0f}" font-family="sans-serif" font-size="14">'
@@ -238,21 +274,22 @@ def _line(x1: float, y1: float, x2: float, y2: float, stroke: str, thick: float)
     )
 
 
-def _text(
-    x: float, y: float, text: str, colour: str, anchor: str = "middle", size: int = 14
+def text(
+    x: float, y: float, words: str, colour: str, anchor: str = "middle", size: int = 14
 ) -> str:
+    """Words in an SVG; ``anchor`` is start, middle or end."""
     return (
         f'<text x="{x:.0f}" y="{y:.0f}" fill="{colour}" font-size="{size}" text-anchor="{anchor}" '
-        f'dominant-baseline="central">{html.escape(text)}</text>'
+        f'dominant-baseline="central">{html.escape(words)}</text>'
     )
 
 
 def _label(value: float, x: float, y: float, colour: str) -> str:
-    text = _short(value)
-    half = 6 + 4 * len(text)
+    shown = _short(value)
+    half = 6 + 4 * len(shown)
     return (
         f'<rect x="{x - half:.0f}" y="{y - 10:.0f}" width="{2 * half}" height="20" rx="5" '
-        f'fill="#ffffff" fill-opacity="0.92"/>{_text(x, y, text, colour)}'
+        f'fill="#ffffff" fill-opacity="0.92"/>{text(x, y, shown, colour)}'
     )
 
 
@@ -260,6 +297,6 @@ def _unit(value: float, name: str, x: float, y: float, relevance: bool) -> str:
     colour = _colour(value, relevance)
     return (
         f'<circle cx="{x:.0f}" cy="{y:.0f}" r="27" fill="{_TINT[colour]}" stroke="{colour}" '
-        f'stroke-width="2"/>{_text(x, y, _short(value), colour, size=16)}'
-        f"{_text(x, y - 38, name, INK, size=13)}"
+        f'stroke-width="2"/>{text(x, y, _short(value), colour, size=16)}'
+        f"{text(x, y - 38, name, INK, size=13)}"
     )

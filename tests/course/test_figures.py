@@ -84,3 +84,24 @@ def test_gallery_cut_off_at_a_quantile_has_a_smaller_scale():
     whole, cut = (repr(figures.gallery(maps, quantile=q)).splitlines() for q in (1.0, 0.97))
     assert whole[0] == cut[0]
     assert float(cut[1].partition("±")[2]) < float(whole[1].partition("±")[2])
+
+
+def test_maps_without_sign_have_a_scale_from_zero():
+    shown = figures.maps({"a": torch.eye(4)}, signed=False, captions={"a": "ΣR = 4"})
+    assert repr(shown) == "a: ΣR = 4, pixels from 0 to 1.0\nscale: up to 1.0"
+    pixels = np.asarray(Image.open(io.BytesIO(shown.png)))
+    assert {tuple(pixels[40, 20]), tuple(pixels[40, 90])} == {(0, 68, 27), (247, 252, 253)}
+
+
+def test_a_gallery_of_methods_without_sign_has_their_scale():
+    x, model = torch.rand(1, 3), nn.Linear(3, 2).eval()
+    words = repr(figures.gallery({"S": nni.explain(model, x, nni.Saliency())}))
+    assert words.splitlines()[-1].startswith("scale: up to ")
+
+
+def test_images_are_shown_as_they_are():
+    shown = figures.images({"dark": torch.zeros(1, 4, 4), "light": torch.ones(1, 4, 4)})
+    assert repr(shown) == "dark: mean 0\nlight: mean 1.0"
+    pixels = np.asarray(Image.open(io.BytesIO(shown.png)))
+    assert tuple(pixels[60, 60]) == (0, 0, 0)
+    assert tuple(pixels[60, 270]) == (255, 255, 255)
