@@ -44,6 +44,7 @@ from nni_widgets.engine.rules import (
 from nni_widgets.engine.targets import Difference
 from nni_widgets.errors import UnsupportedOperation
 from nni_widgets.params import param
+from nni_widgets.pictures.cards import card, overview
 from nni_widgets.pictures.explain import Explanation, explain
 from nni_widgets.zoo import data, models
 
@@ -84,6 +85,7 @@ __all__ = [
     "ZBox",
     "ZPlus",
     "Zero",
+    "card",
     "data",
     "diagnose",
     "draw",
@@ -91,6 +93,7 @@ __all__ = [
     "explore",
     "layers",
     "models",
+    "overview",
     "param",
 ]
 

@@ -1,0 +1,34 @@
+"""Method cards say what the methods declare, for every method of the package."""
+
+import pytest
+
+import nni_widgets as nni
+from nni_widgets.params import params
+from nni_widgets.pictures.cards import card, overview
+
+
+def test_the_overview_has_one_row_for_each_method_and_no_empty_cell():
+    table = overview()
+    assert [row[0] for row in table.rows] == [method.title for method in nni.METHODS]
+    assert all(cell for row in table.rows for cell in row)
+
+
+@pytest.mark.parametrize("method", nni.METHODS, ids=lambda method: method.__name__)
+def test_a_card_tells_formula_parameters_and_source(method):
+    told = dict(card(method).rows)
+    assert {"formula", "question", "passes", "drawbacks", "source"} <= set(told)
+    assert {declared.name for declared in params(method)} <= set(told)
+    assert any(letter.isdigit() for letter in told["source"])
+
+
+def test_a_card_in_words_and_as_a_table():
+    told = card(nni.IntegratedGradients(n_steps=7))
+    assert "  adds up to: f(x) − f(baseline)" in repr(told)
+    assert repr(told).startswith("Integrated gradients\n  formula: R_i = ")
+    assert told._repr_html_().count("<tr>") == len(told.rows) + 1
+    assert "&#x27;nothing there&#x27;" in told._repr_html_()
+
+
+def test_what_is_no_method_is_refused():
+    with pytest.raises(ValueError, match=r"one of nni.METHODS; got 3"):
+        card(3)
