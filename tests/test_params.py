@@ -20,7 +20,7 @@ def subclasses(of: type) -> Iterator[type]:
         yield from subclasses(cls)
 
 
-NEEDS_ARGUMENTS = {"Preset", "Rule", "Method", "Composite", "FunctionMethod"}
+NEEDS_ARGUMENTS = {"Preset", "Rule", "Method", "Composite", "FunctionMethod", "Constant"}
 CLASSES = sorted(
     {cls for cls in subclasses(Declared) if cls.__name__ not in NEEDS_ARGUMENTS},
     key=lambda cls: cls.__name__,

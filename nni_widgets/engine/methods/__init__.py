@@ -1,33 +1,70 @@
 """The attribution methods, one file per family; ``METHODS`` is the one list of them."""
 
 from nni_widgets.engine.methods.base import FunctionMethod, Method, Result, as_method
-from nni_widgets.engine.methods.gradients import Gradient, GradientTimesInput, Saliency
-from nni_widgets.engine.methods.guided import GuidedBackprop
+from nni_widgets.engine.methods.baselines import (
+    Baseline,
+    Blur,
+    Constant,
+    ImageMean,
+    Noise,
+    Several,
+    UniformNoise,
+)
+from nni_widgets.engine.methods.fluctuation import Fluctuation, fluctuation
+from nni_widgets.engine.methods.gradients import (
+    Gradient,
+    GradientTimesInput,
+    Saliency,
+    Sensitivity,
+)
+from nni_widgets.engine.methods.guided import DeconvNet, GuidedBackprop, strongest
 from nni_widgets.engine.methods.lrp import LRP
 from nni_widgets.engine.methods.path import IntegratedGradients
-from nni_widgets.engine.methods.smooth import SmoothGrad
+from nni_widgets.engine.methods.smooth import SmoothGrad, SmoothGradSquared, VarGrad
+from nni_widgets.engine.methods.taylor import NearestRoot, SimpleTaylor
 
 METHODS: tuple[type[Method], ...] = (
     LRP,
     IntegratedGradients,
     SmoothGrad,
+    SmoothGradSquared,
+    VarGrad,
     GuidedBackprop,
+    DeconvNet,
+    SimpleTaylor,
     GradientTimesInput,
     Gradient,
+    Sensitivity,
     Saliency,
 )
 
 __all__ = [
     "METHODS",
     "LRP",
+    "Baseline",
+    "Blur",
+    "Constant",
+    "DeconvNet",
+    "Fluctuation",
     "FunctionMethod",
     "Gradient",
     "GradientTimesInput",
     "GuidedBackprop",
+    "ImageMean",
     "IntegratedGradients",
     "Method",
+    "NearestRoot",
+    "Noise",
     "Result",
     "Saliency",
+    "Sensitivity",
+    "Several",
+    "SimpleTaylor",
     "SmoothGrad",
+    "SmoothGradSquared",
+    "UniformNoise",
+    "VarGrad",
     "as_method",
+    "fluctuation",
+    "strongest",
 ]

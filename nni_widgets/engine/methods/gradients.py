@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
+from nni_widgets.engine.findings import Finding
 from nni_widgets.engine.methods.base import AddsUpTo, Method, Result, input_gradient
 from nni_widgets.engine.methods.card import Card
 from nni_widgets.engine.targets import Target
@@ -33,6 +34,17 @@ class Gradient(Method):
     def _steps(self, model: nn.Module, x: Tensor, target: Target, layers: bool) -> Iterator[Result]:
         gradient, logits, selection = input_gradient(type(self).__name__, model, x, target)
         yield Result(self._map(gradient, x), selection, logits, passes=2)
+
+    def examine(self, model: nn.Module, x: Tensor) -> list[Finding]:
+        gradient, _, _ = input_gradient(type(self).__name__, model, x, None)
+        flat = int((gradient.flatten(1) == 0).all(1).sum())
+        if not flat:
+            return []
+        text = (
+            f"{type(self).__name__}: {flat} of {len(x)} samples have a gradient of 0 everywhere, "
+            "as the score is flat. Use a method that looks further, such as IntegratedGradients."
+        )
+        return [Finding("warning", text)]
 
     def _map(self, gradient: Tensor, x: Tensor) -> Tensor:
         return gradient
@@ -62,11 +74,36 @@ class Saliency(Gradient):
         return gradient.abs()
 
 
+class Sensitivity(Gradient):
+    """Sensitivity analysis: the squared gradient, how strongly the score reacts to each pixel.
+
+    ``R_i = (∂f/∂x_i)²``, which sums to ‖∇f‖²: it shares out the steepness of the score, not the
+    score. A heatmap sums over the channels.
+
+    Shape: as x, non-negative. Unit: logit² per unit of a pixel². Cost: 1 forward, 1 backward pass.
+    Source: Montavon, Samek, Müller 2018, sec. 4.1.
+    """
+
+    title: ClassVar[str] = "Sensitivity"
+    card = Card(
+        kind="gradient",
+        question="Which pixels make the score steep: a small change there changes it most?",
+        cost="1 F + 1 B",
+        needs="a differentiable model",
+        drawbacks="noisy; no sign; decomposes the squared length of the gradient, not the score",
+    )
+    signed: ClassVar[bool] = False
+
+    def _map(self, gradient: Tensor, x: Tensor) -> Tensor:
+        return gradient.square()
+
+
 class GradientTimesInput(Gradient):
     """Gradient × input: the first-order Taylor term between x and the root point 0.
 
-    ``R_i = x_i ∂f/∂x_i``. It sums to f(x) exactly if the network is piecewise linear and has no
-    biases; what the biases contribute is missing otherwise.
+    ``R_i = x_i ∂f/∂x_i``, the gradient taken at x. It sums to f(x) exactly if the network is
+    piecewise linear and has no biases, and is `SimpleTaylor` then; what the biases contribute is
+    missing otherwise.
 
     Shape: as x, signed. Unit: logit. Cost: 1 forward, 1 backward pass.
     Source: Shrikumar et al. 2016; as simple Taylor decomposition Montavon, Samek, Müller 2018,
