@@ -21,6 +21,8 @@ from nni_widgets.engine.methods import (
     GuidedBackprop,
     IntegratedGradients,
     Method,
+    Occlusion,
+    Saliency,
     SmoothGrad,
     as_method,
 )
@@ -61,9 +63,10 @@ RULES: list[Rule] = [
     Zero(), Epsilon(), Gamma(), AlphaBeta(), ZPlus(), ZBox(), WSquare(), Flat(),
 ]  # fmt: skip
 TABLE = {":first": ZBox(), ":conv": AlphaBeta(alpha=1.0), ":last": Zero(), "*": Epsilon()}
+AVERAGED = (LRP, IntegratedGradients, SmoothGrad, GuidedBackprop, Occlusion, Saliency)
 ALL: dict[str, Method] = {
     **{method.__name__: quick(method()) for method in METHODS},
-    **{f"SmoothGrad of {m.__name__}": quick(SmoothGrad(of=quick(m()))) for m in METHODS},
+    **{f"SmoothGrad of {m.__name__}": quick(SmoothGrad(of=quick(m()))) for m in AVERAGED},
     **{f"LRP {rule}": LRP(rules=rule) for rule in RULES},
     **{f"LRP {rules}": LRP(rules=rules) for rules in (EpsilonPlus(), EpsilonAlpha2Beta1())},
     "LRP table": LRP(rules=TABLE),

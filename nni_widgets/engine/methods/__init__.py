@@ -19,6 +19,7 @@ from nni_widgets.engine.methods.gradients import (
 )
 from nni_widgets.engine.methods.guided import DeconvNet, GuidedBackprop, strongest
 from nni_widgets.engine.methods.lrp import LRP
+from nni_widgets.engine.methods.occlusion import Occlusion
 from nni_widgets.engine.methods.path import IntegratedGradients
 from nni_widgets.engine.methods.smooth import SmoothGrad, SmoothGradSquared, VarGrad
 from nni_widgets.engine.methods.taylor import NearestRoot, SimpleTaylor
@@ -31,6 +32,7 @@ METHODS: tuple[type[Method], ...] = (
     VarGrad,
     GuidedBackprop,
     DeconvNet,
+    Occlusion,
     SimpleTaylor,
     GradientTimesInput,
     Gradient,
@@ -39,8 +41,6 @@ METHODS: tuple[type[Method], ...] = (
 )
 
 __all__ = [
-    "METHODS",
-    "LRP",
     "Baseline",
     "Blur",
     "Constant",
@@ -52,9 +52,12 @@ __all__ = [
     "GuidedBackprop",
     "ImageMean",
     "IntegratedGradients",
+    "LRP",
+    "METHODS",
     "Method",
     "NearestRoot",
     "Noise",
+    "Occlusion",
     "Result",
     "Saliency",
     "Sensitivity",
