@@ -3,16 +3,17 @@
 A composite is an ordered list of (where, rule) pairs; the first pair that matches a layer decides.
 ``where`` is a layer's label or a pattern for it (``"conv1"``, ``"features.*"``), or a word that
 selects by position or kind: ``":first"`` (every layer that reads the input directly), ``":last"``,
+``":upper"``, ``":middle"``, ``":lower"`` (thirds of the layers with weights, the output above),
 ``":conv"``, ``":dense"``; ``"*"`` is every layer with weights. Steps without weights have rules of
 their own, which ``":maxpool"``, ``":pool"``, ``":sum"``, ``":norm"``, or a label, can replace.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from torch import Tensor, nn
 
@@ -20,15 +21,19 @@ from nni_widgets.engine.canonizers import canonical
 from nni_widgets.engine.checks import check_input, check_model
 from nni_widgets.engine.operations import Family, family, group
 from nni_widgets.engine.rules import (
+    PRODUCTS,
     AlphaBeta,
     Derivative,
     Epsilon,
+    Flat,
     Gamma,
+    NoRelevance,
     OneToOne,
     Pass,
     Proportional,
     Rule,
     WinnerTakesAll,
+    WSquare,
     ZBox,
     Zero,
     ZPlus,
@@ -42,7 +47,12 @@ from nni_widgets.errors import UnsupportedOperation, invalid
 from nni_widgets.params import Declared, param
 
 Pairs = tuple[tuple[str, Rule], ...]
-_WORDS = (":first", ":last", ":conv", ":dense", ":pool", ":maxpool", ":sum", ":norm", ":relu")
+_THIRDS = (":lower", ":middle", ":upper")
+_FOR_WEIGHTS = {":first", ":last", ":dense", *_THIRDS}
+_WORDS = (
+    *(":first", ":last", ":upper", ":middle", ":lower", ":conv", ":dense"),
+    *(":pool", ":maxpool", ":sum", ":norm", ":relu"),
+)
 _WITHOUT_WEIGHTS: dict[str, Rule] = {
     "linear": Proportional(),
     "move": Derivative(),
@@ -51,7 +61,6 @@ _WITHOUT_WEIGHTS: dict[str, Rule] = {
 }
 _INSIDE = "inside"
 _BY_CONSTANTS = {"add", "sub", "rsub", "mul", "div", "true_divide", "truediv", "neg"}
-_GATES = {"mul", "matmul", "mm", "bmm", "div", "truediv", "einsum"}
 
 
 class Preset(Declared):
@@ -93,6 +102,33 @@ class EpsilonGammaBox(Preset):
         )
 
 
+class Thirds(Preset):
+    """Another rule for each third of the layers with weights, and one for the pixels.
+
+    LRP-0 above, where the signal is clean, ε in the middle, γ (or αβ) below, zᴮ at the pixels.
+    Layers with weights are counted in the order in which they run; ReLU and pooling do not count.
+
+    Source: Montavon et al. 2019 (LRP overview), sec. 10.3.
+    """
+
+    upper: Rule = param(Zero(), "the rule next to the output", options=lambda: RULES)
+    middle: Rule = param(Epsilon(), "the rule in the middle", options=lambda: RULES)
+    lower: Rule = param(Gamma(), "the rule next to the input", options=lambda: RULES)
+    first: Rule = param(ZBox(), "the rule of the layers that see the pixels", options=lambda: RULES)
+
+    def validate(self) -> None:
+        for name in ("upper", "middle", "lower", "first"):
+            _check_rule("Thirds", name, getattr(self, name))
+
+    def pairs(self) -> Pairs:
+        return (
+            (":first", self.first),
+            (":upper", self.upper),
+            (":middle", self.middle),
+            (":lower", self.lower),
+        )
+
+
 class EpsilonPlus(Preset):
     """z⁺ in convolutions, ε in dense layers: robust and smooth, all positive below.
 
@@ -105,6 +141,18 @@ class EpsilonPlus(Preset):
         return ((":conv", ZPlus()), ("*", Epsilon(epsilon=self.epsilon)))
 
 
+class EpsilonPlusFlat(Preset):
+    """EpsilonPlus with the relevance of the lowest layer spread evenly: where, not what.
+
+    Source: Kohlbrenner et al. 2020, sec. III (LRP-CMP with α = 1 and ♭ in the lowest layer).
+    """
+
+    epsilon: float = declared_epsilon()
+
+    def pairs(self) -> Pairs:
+        return ((":first", Flat()), *EpsilonPlus(epsilon=self.epsilon).pairs())
+
+
 class EpsilonAlpha2Beta1(Preset):
     """α2β1 in convolutions, ε in dense layers: shows counter-evidence, crisp and noisy.
 
@@ -115,6 +163,18 @@ class EpsilonAlpha2Beta1(Preset):
 
     def pairs(self) -> Pairs:
         return ((":conv", AlphaBeta(alpha=2.0)), ("*", Epsilon(epsilon=self.epsilon)))
+
+
+class EpsilonAlpha2Beta1Flat(Preset):
+    """EpsilonAlpha2Beta1 with the relevance of the lowest layer spread evenly: less noise.
+
+    Source: Kohlbrenner et al. 2020, sec. III (LRP-CMP with α = 2 and ♭ in the lowest layer).
+    """
+
+    epsilon: float = declared_epsilon()
+
+    def pairs(self) -> Pairs:
+        return ((":first", Flat()), *EpsilonAlpha2Beta1(epsilon=self.epsilon).pairs())
 
 
 class Composite(Preset):
@@ -155,8 +215,16 @@ def _check_rule(who: str, what: str, rule: object) -> None:
         raise invalid(who, what, "a rule such as nni.Epsilon()", repr(rule), action)
 
 
-RULES: tuple[type[Rule], ...] = (Epsilon, Zero, Gamma, AlphaBeta, ZPlus, ZBox)
-PRESETS: tuple[type[Preset], ...] = (EpsilonGammaBox, EpsilonPlus, EpsilonAlpha2Beta1, Uniform)
+RULES: tuple[type[Rule], ...] = (Epsilon, Zero, Gamma, AlphaBeta, ZPlus, ZBox, WSquare, Flat)
+PRESETS: tuple[type[Preset], ...] = (
+    EpsilonGammaBox,
+    Thirds,
+    EpsilonPlus,
+    EpsilonPlusFlat,
+    EpsilonAlpha2Beta1,
+    EpsilonAlpha2Beta1Flat,
+    Uniform,
+)
 
 
 def as_composite(rules: Rule | Preset | Mapping[str, Rule]) -> Preset:
@@ -198,15 +266,15 @@ class _Step(NamedTuple):
 def _assign(composite: Preset, steps: tuple[_Step, ...], who: str) -> dict[str, Rule]:
     pairs = composite.pairs()
     _check_names(pairs, steps, who)
-    first, last, inside = _places(steps)
-    chosen: dict[str, Rule] = {}
-    for step in steps:
-        words = {f":{group(step.kind)}"}
-        words |= {":first"} if step.label in first else set()
-        words |= {":last"} if step.label == last else set()
-        words |= {_INSIDE} if step.label in inside else set()
-        chosen[step.label] = _rule_of(step, words, pairs, who)
-    return chosen
+    places = _places(steps)
+    fed = set(steps[-1].outputs) if steps else set()
+    chosen: dict[str, Rule | None] = {}
+    for step in reversed(steps):
+        is_fed = not fed.isdisjoint(step.outputs)
+        rule = _rule_of(step, places[step.label], pairs) if is_fed else NoRelevance()
+        fed.update(_fed_by(rule, step.inputs))
+        chosen[step.label] = rule
+    return {step.label: chosen[step.label] or _refuse(step, who) for step in steps}
 
 
 def layers(model: nn.Module, x: Tensor) -> dict[str, str]:
@@ -219,17 +287,26 @@ def layers(model: nn.Module, x: Tensor) -> dict[str, str]:
     return {op.label: op.kind for op in canonical(record(model, x, "layers")).ops}
 
 
-def _rule_of(op: _Step, words: set[str], pairs: Iterable[tuple[str, Rule]], who: str) -> Rule:
+def _rule_of(op: _Step, words: set[str], pairs: Iterable[tuple[str, Rule]]) -> Rule | None:
+    """The rule of the first pair that matches, or the default of a step without weights."""
     kind = op.family
     for where, rule in pairs:
         named = where in words or where == op.label
         pattern = kind == "affine" and fnmatchcase(op.label, where)
-        if (named and (kind == "affine" or where not in {":first", ":last", ":dense"})) or pattern:
+        if (named and (kind == "affine" or where not in _FOR_WEIGHTS)) or pattern:
             return rule
     if op.kind in _BY_CONSTANTS and kind == "linear" and _INSIDE not in words:
         return OneToOne()
-    if kind in _WITHOUT_WEIGHTS:
-        return _WITHOUT_WEIGHTS[kind]
+    return _WITHOUT_WEIGHTS.get(kind)
+
+
+def _fed_by(rule: Rule | None, inputs: tuple[int, ...]) -> Iterator[int]:
+    """The inputs that can get relevance; what is no :class:`Rule` may feed all."""
+    feeds = rule.feeds(len(inputs)) if isinstance(rule, Rule) else (True,) * len(inputs)
+    return (number for number, gets in zip(inputs, feeds, strict=True) if gets)
+
+
+def _refuse(op: _Step, who: str) -> NoReturn:
     where = f"in {op.path!r}" if op.path else "in the model's forward"
     raise UnsupportedOperation(
         f"{who}: no rule for {op.kind} ({where}). "
@@ -240,28 +317,36 @@ def _rule_of(op: _Step, words: set[str], pairs: Iterable[tuple[str, Rule]], who:
 def _advice(op: _Step) -> str:
     if op.kind in {"softmax", "log_softmax"}:
         return "Let the model return logits"
-    if op.kind in _GATES:
-        return "A product of two signals has no agreed rule: choose a gradient method"
+    if op.kind in PRODUCTS:
+        return (
+            "A product of two signals has no agreed rule: choose a gradient method, let the signal "
+            "take all with nni.SignalTakesAll()"
+        )
     return "Choose a gradient method"
 
 
-def _places(steps: tuple[_Step, ...]) -> tuple[set[str], str, set[str]]:
-    """The affine layers that see the input through no other one, the last one, and all behind."""
+def _places(steps: tuple[_Step, ...]) -> dict[str, set[str]]:
+    """The words that hold for each step: by its kind, and by its place among those with weights.
+
+    First are the affine layers that see the input through no other one.
+    """
     behind: set[int] = set()
-    first: set[str] = set()
-    inside: set[str] = set()
-    last = ""
+    words: dict[str, set[str]] = {}
+    weighted = [op.label for op in steps if op.family == "affine"]
     for op in steps:
+        words[op.label] = found = {f":{group(op.kind)}"}
         is_behind = bool(behind.intersection(op.inputs))
         if is_behind:
-            inside.add(op.label)
-        if op.family == "affine":
-            last = op.label
-            if not is_behind:
-                first.add(op.label)
+            found.add(_INSIDE)
+        elif op.family == "affine":
+            found.add(":first")
         if is_behind or op.family == "affine":
             behind.update(op.outputs)
-    return first, last, inside
+    for place, label in enumerate(weighted):
+        words[label].add(_THIRDS[3 * place // len(weighted)])
+    if weighted:
+        words[weighted[-1]].add(":last")
+    return words
 
 
 def _check_names(pairs: Pairs, steps: tuple[_Step, ...], who: str) -> None:

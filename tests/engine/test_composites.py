@@ -1,15 +1,20 @@
 """Which rule acts where."""
 
+import pytest
 import torch
 from torch import nn
 
 from nni_widgets.engine.canonizers import canonical
 from nni_widgets.engine.composites import (
+    PRESETS,
     Composite,
     EpsilonAlpha2Beta1,
+    EpsilonAlpha2Beta1Flat,
     EpsilonGammaBox,
     EpsilonPlus,
+    EpsilonPlusFlat,
     Preset,
+    Thirds,
     Uniform,
     as_composite,
     assign,
@@ -24,6 +29,7 @@ from nni_widgets.engine.rules import (
     OneToOne,
     Pass,
     Proportional,
+    ProportionalPool,
     Rule,
     WinnerTakesAll,
     WSquare,
@@ -47,11 +53,51 @@ def test_presets_on_a_chain() -> None:
     convolutions = {
         EpsilonGammaBox(): (ZBox(), Gamma()),
         EpsilonPlus(): (ZPlus(), ZPlus()),
+        EpsilonPlusFlat(): (Flat(), ZPlus()),
         EpsilonAlpha2Beta1(): (AlphaBeta(), AlphaBeta()),
+        EpsilonAlpha2Beta1Flat(): (Flat(), AlphaBeta()),
         Uniform(): (Epsilon(), Epsilon()),
     }
     for preset, (first, second) in convolutions.items():
         assert chosen("plain", preset) == common | dense | {"0": first, "3": second}
+
+
+def in_thirds(count: int) -> list[Rule]:
+    """The rules of a chain of dense layers, from the input up."""
+    layers = [nn.Linear(3, 3) if place % 3 == 0 else nn.ReLU() for place in range(3 * count)]
+    preset = Thirds(upper=Zero(), middle=Epsilon(), lower=Gamma(), first=ZBox())
+    ops = canonical(record(nn.Sequential(*layers).eval(), torch.rand(1, 3)))
+    rules = assign(preset, ops)
+    return [rules[str(3 * place)] for place in range(count)]
+
+
+def test_thirds_count_layers_with_weights() -> None:
+    """Two ReLUs follow each layer and count nothing; the first layer has the rule of the pixels."""
+    below, middle, above = Gamma(), Epsilon(), Zero()
+    assert in_thirds(1) == [ZBox()]
+    assert in_thirds(3) == [ZBox(), middle, above]
+    assert in_thirds(6) == [ZBox(), below, middle, middle, above, above]
+    assert in_thirds(7) == [ZBox(), below, below, middle, middle, above, above]
+    words = Composite({":upper": above, ":middle": middle, ":lower": below})
+    rules = assign(words, canonical(record(*build(NETS["plain"]))))
+    assert [rules[label] for label in "0368"] == [below, below, middle, above]
+    assert rules["1"] == Pass()
+
+
+def test_thirds_take_any_rule() -> None:
+    rules = chosen("plain", Thirds(lower=AlphaBeta(alpha=1.0), first=WSquare(), upper=Epsilon()))
+    assert [rules[label] for label in "0368"] == [
+        WSquare(), AlphaBeta(alpha=1.0), Epsilon(), Epsilon(),
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match=r"^Thirds: middle must be a rule such as"):
+        Thirds(middle=Epsilon)  # type: ignore[arg-type]
+
+
+def test_every_preset_gives_every_layer_a_rule() -> None:
+    for preset in PRESETS:
+        for name in ("plain", "residual", "conv1d", "conv3d", "bottleneck", "signals"):
+            model, x = build(NETS[name])
+            assert LRP(rules=preset())(model, x).isfinite().all()
 
 
 def test_parameters_of_a_preset_reach_its_rules() -> None:
@@ -109,6 +155,9 @@ def test_winner_or_proportion_at_max_pooling() -> None:
     x = torch.tensor([[[[1.0, 4.0], [2.0, 1.0]]]], dtype=torch.float64)
     winner = LRP(rules={"*": Zero()})(model, x, 0)
     assert winner.tolist() == [[[[0.0, 8.0], [0.0, 0.0]]]]
+    for where in (":maxpool", "0"):
+        shared = LRP(rules={where: ProportionalPool(), "*": Zero()})(model, x, 0)
+        assert shared.flatten().tolist() == pytest.approx([1.0, 4.0, 2.0, 1.0])
 
 
 def test_defaults_of_every_family() -> None:

@@ -1,18 +1,25 @@
 """LRP on the tape against LRP with explicit contributions: every rule, at every layer."""
 
+import math
 import random as python_random
+from collections.abc import Callable
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional
 
 from nni_widgets.engine.composites import (
     Composite,
     EpsilonAlpha2Beta1,
+    EpsilonAlpha2Beta1Flat,
     EpsilonGammaBox,
     EpsilonPlus,
+    EpsilonPlusFlat,
     Preset,
+    Thirds,
 )
 from nni_widgets.engine.methods import LRP
 from nni_widgets.engine.rules import (
@@ -20,17 +27,19 @@ from nni_widgets.engine.rules import (
     Epsilon,
     Flat,
     Gamma,
+    ProportionalPool,
     Rule,
     WSquare,
     ZBox,
     Zero,
     ZPlus,
 )
+from nni_widgets.errors import UnsupportedOperation
 from tests.oracle import lrp
 from tests.oracle.closed_forms import HandWorkedLRP
 from tests.oracle.graph import Affine, Input
 from tests.oracle.hand_graphs import HAND
-from tests.oracle.nets import NETS, Case
+from tests.oracle.nets import NETS, Case, Net
 from tests.oracle.random_nets import nets
 
 from .common import (
@@ -167,18 +176,26 @@ def is_convolution(net: Beside, label: str) -> bool:
 def by_preset(preset: Preset, net: Beside) -> dict[int, lrp.Rule]:
     """What each layer's rule should be, worked out on the graph."""
     first, rules = first_layers(net), {}
-    for label, node in net.affine().items():
+    layers = net.affine()
+    for place, (label, node) in enumerate(layers.items()):
         convolution = is_convolution(net, label)
         match preset:
+            case Thirds():
+                share = place / len(layers)
+                part = preset.lower if share < 1 / 3 else preset.middle
+                rule = reference(part if share < 2 / 3 else preset.upper)
+                rule = reference(preset.first) if node in first else rule
             case EpsilonGammaBox(epsilon=epsilon, gamma=gamma, low=float(low), high=float(high)):
                 rule = lrp.gamma(gamma) if convolution else lrp.epsilon(epsilon)
                 rule = lrp.z_box(low, high) if node in first else rule
-            case EpsilonPlus(epsilon=epsilon):
+            case EpsilonPlus(epsilon=epsilon) | EpsilonPlusFlat(epsilon=epsilon):
                 rule = lrp.z_plus() if convolution else lrp.epsilon(epsilon)
-            case EpsilonAlpha2Beta1(epsilon=epsilon):
+            case EpsilonAlpha2Beta1(epsilon=epsilon) | EpsilonAlpha2Beta1Flat(epsilon=epsilon):
                 rule = lrp.alpha_beta(2.0) if convolution else lrp.epsilon(epsilon)
             case _:
                 raise TypeError(preset)
+        if isinstance(preset, EpsilonPlusFlat | EpsilonAlpha2Beta1Flat) and node in first:
+            rule = lrp.flat()
         rules[node] = rule
     return rules
 
@@ -187,7 +204,9 @@ def by_preset(preset: Preset, net: Beside) -> dict[int, lrp.Rule]:
 @pytest.mark.parametrize(
     "preset",
     [EpsilonGammaBox(), EpsilonGammaBox(epsilon=0.3, gamma=1.0, low=-1.0, high=2.0),
-     EpsilonPlus(), EpsilonAlpha2Beta1(epsilon=0.1)],
+     EpsilonPlus(), EpsilonAlpha2Beta1(epsilon=0.1), EpsilonPlusFlat(epsilon=0.2),
+     EpsilonAlpha2Beta1Flat(), Thirds(),
+     Thirds(upper=Epsilon(epsilon=0.5), middle=ZPlus(), lower=AlphaBeta(), first=WSquare())],
     ids=str,
 )  # fmt: skip
 @pytest.mark.parametrize("name", [name for name in HAND if name not in STABILISED])
@@ -195,6 +214,65 @@ def test_presets(name: str, preset: Preset, dtype: torch.dtype) -> None:
     net = hand(name)
     compare(NETS[name], net, LRP(rules=preset), lrp.zero(), by_preset(preset, net), dtype,
             tolerance(name, None, dtype))  # fmt: skip
+
+
+POOLED = [name for name in HAND if "maxpool" in NETS[name].tags]
+
+
+@pytest.mark.parametrize("rule", [Zero(), Epsilon(), Gamma(), ZPlus()], ids=str)
+@pytest.mark.parametrize("name", POOLED)
+def test_max_pooling_in_proportion(name: str, rule: Rule) -> None:
+    """Every window gives in proportion to its values, up to what stabilises the sum by 1e-9."""
+    model, x = build(NETS[name])
+    graph = hand(name).graph
+    ours = LRP(rules={":maxpool": ProportionalPool(), "*": rule})(model, x, 1)
+    theirs = torch.stack([
+        lrp.relevance(graph, sample, 1, reference(rule), pooling="proportional")[0] for sample in x
+    ])  # fmt: skip
+    assert_near(ours, theirs, 1e-6)
+    if name == "plain":
+        assert distance(ours, LRP(rules=rule)(model, x, 1)) > 1e-3
+
+
+WINDOWS = {
+    "max_pool1d": (nn.MaxPool1d(3, stride=2, padding=1, dilation=2), (2, 9)),
+    "max_pool2d": (nn.MaxPool2d((2, 3), stride=(3, 1), padding=(1, 0)), (2, 7, 6)),
+    "ceil_mode": (nn.MaxPool2d(3, stride=2, padding=1, ceil_mode=True), (2, 6, 7)),
+    "dilated": (nn.MaxPool2d(2, stride=1, dilation=(2, 3), ceil_mode=True), (1, 6, 6)),
+    "max_pool3d": (nn.MaxPool3d(2, stride=1), (2, 3, 3, 4)),
+    "with_indices": (lambda x: functional.max_pool2d(x, 2, return_indices=True)[0], (2, 4, 4)),
+    "adaptive1d": (nn.AdaptiveMaxPool1d(4), (2, 7)),
+    "adaptive2d": (nn.AdaptiveMaxPool2d((4, None)), (2, 6, 3)),
+    "adaptive3d": (nn.AdaptiveMaxPool3d(2), (1, 3, 4, 5)),
+    "amax": (lambda x: x.amax((2, 3)), (2, 4, 4)),
+    "amax_keepdim": (lambda x: torch.amax(x, dim=-1, keepdim=True), (2, 4, 4)),
+    "max": (lambda x: x.max(dim=2).values, (2, 4, 4)),
+}
+
+
+@pytest.mark.parametrize(("pool", "shape"), WINDOWS.values(), ids=WINDOWS)
+def test_every_kind_of_window(pool: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> None:
+    """A cell is in a window if the window's maximum notices it: the shares are written out."""
+    size = math.prod(shape)
+    cells = torch.eye(size, dtype=torch.float64).view(size, *shape)
+    windows = pool(cells).flatten(1).t()
+    x = torch.rand(1, *shape, generator=torch.Generator().manual_seed(0)).double() + 0.1
+    values = pool(x).flatten(1)
+    head = torch.linspace(-1, 2, values.shape[1], dtype=torch.float64)
+    R = values[0] * head
+    shares = windows * x.flatten() / (windows @ x.flatten())[:, None]
+    model = Net(lambda _, x: pool(x).flatten(1) @ head[:, None]).eval()
+    rules = {":maxpool": ProportionalPool(), "*": Zero()}
+    assert_near(LRP(rules=rules)(model, x, 0), (R @ shares).view(x.shape), 1e-8)
+
+
+def test_the_larger_of_two_branches_in_proportion() -> None:
+    model = Net(lambda _, x: torch.maximum(2 * x, 3 - x) @ torch.ones(2, 1).double()).eval()
+    x = torch.tensor([[2.0, 1.0]], dtype=torch.float64)
+    rules = {":maxpool": ProportionalPool(), "*": Zero()}
+    torch.testing.assert_close(LRP(rules=rules)(model, x, 0), torch.tensor([[4.0, 2.0]]).double())
+    with pytest.raises(UnsupportedOperation, match=r"ProportionalPool must be the rule of a maxi"):
+        LRP(rules={"add": ProportionalPool(), "*": Zero()})(*build(NETS["residual"]), 0)
 
 
 def test_a_box_per_channel() -> None:

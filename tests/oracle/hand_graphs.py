@@ -10,6 +10,7 @@ Where a network leaves a choice, the graphs take these:
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch.nn.functional as F
@@ -82,6 +83,24 @@ def conv3d(model: Any) -> Graph:
     h = g.maxpool(g.relu(g.affine(0, model[0], norm=model[1])), kernel=2, stride=2)
     h = g.average(g.relu(g.affine(h, model[4])), model[6])
     g.affine(g.flatten(h), model[8])
+    return g
+
+
+@by_hand
+def signals(model: Any) -> Graph:
+    g = Graph((2, 12))
+    h = g.maxpool(g.activation(g.affine(0, model[0]), model[1]), kernel=2, stride=2)
+    h = g.activation(g.affine(h, model[3]), model[4])
+    g.affine(g.flatten(g.average(h, model[5])), model[7])
+    return g
+
+
+@by_hand
+def volumes(model: Any) -> Graph:
+    g = Graph((1, 4, 4, 4))
+    h = g.average(g.relu(g.affine(0, model[0])), model[2])
+    h = g.maxpool(g.relu(g.affine(h, model[3])), kernel=2, stride=2)
+    g.affine(g.flatten(h), model[7])
     return g
 
 
@@ -308,6 +327,16 @@ def upsampling(model: Any) -> Graph:
     rows, columns = [0, 0, 1, 2, 3], [0, 1, 2, 3]
     h = g.gather(h, lambda x: x[:, :, rows][:, :, :, columns])
     g.affine(g.flatten(h), model.head)
+    return g
+
+
+@by_hand
+def upsampling_bilinear(model: Any) -> Graph:
+    g = Graph((2, 6, 6))
+    h = g.average(g.relu(g.affine(0, model.conv1)), model.upsample)
+    h = g.affine(h, model.conv2)
+    stretched = partial(F.interpolate, size=(5, 6), mode="bilinear", align_corners=True)
+    g.affine(g.flatten(g.average(h, stretched)), model.head)
     return g
 
 

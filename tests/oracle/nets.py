@@ -221,6 +221,25 @@ def conv3d() -> nn.Module:
     )  # fmt: skip
 
 
+@net("conv1d leaky maxpool avgpool adaptive grouped transposed strided", shape=(2, 12))
+def signals() -> nn.Module:
+    """5 does not divide 12: the windows of the average overlap."""
+    return nn.Sequential(
+        nn.Conv1d(2, 4, 3, padding=1, groups=2), nn.LeakyReLU(0.1), nn.AdaptiveMaxPool1d(6),
+        nn.ConvTranspose1d(4, 3, 4, stride=2, padding=1), nn.LeakyReLU(0.1),
+        nn.AdaptiveAvgPool1d(5), nn.Flatten(), nn.Linear(15, 3),
+    )  # fmt: skip
+
+
+@net("conv3d relu maxpool avgpool adaptive grouped transposed", shape=(1, 4, 4, 4))
+def volumes() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv3d(1, 4, 3, padding=1), nn.ReLU(), nn.AvgPool3d(2),
+        nn.ConvTranspose3d(4, 2, 2, stride=2, groups=2), nn.ReLU(), nn.AdaptiveMaxPool3d(2),
+        nn.Flatten(), nn.Linear(16, 3),
+    )  # fmt: skip
+
+
 # --- In-place, functional and reused operations ---------------------------------------------------
 
 
@@ -682,6 +701,20 @@ def upsampling() -> nn.Module:
     return Net(
         forward, conv1=nn.Conv2d(2, 3, 3, stride=2), upsample=nn.Upsample(scale_factor=2),
         conv2=conv3(3, 2), head=nn.Linear(40, 3),
+    )  # fmt: skip
+
+
+@net("conv relu upsample functional")
+def upsampling_bilinear() -> nn.Module:
+    def forward(net: Net, x: Tensor) -> Tensor:
+        x = net.upsample(net.conv1(x).relu())
+        x = F.interpolate(net.conv2(x), size=(5, 6), mode="bilinear", align_corners=True)
+        return net.head(x.flatten(1))
+
+    return Net(
+        forward, conv1=nn.Conv2d(2, 3, 3, stride=2),
+        upsample=nn.Upsample(scale_factor=2, mode="bilinear"), conv2=conv3(3, 2),
+        head=nn.Linear(60, 3),
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from nni_widgets.engine.methods.baselines import (
     Several,
     UniformNoise,
 )
+from nni_widgets.engine.methods.deep_taylor import DeepTaylor
 from nni_widgets.engine.methods.fluctuation import Fluctuation, fluctuation
 from nni_widgets.engine.methods.gradients import (
     Gradient,
@@ -23,13 +24,16 @@ from nni_widgets.engine.methods.occlusion import Occlusion
 from nni_widgets.engine.methods.path import IntegratedGradients
 from nni_widgets.engine.methods.smooth import SmoothGrad, SmoothGradSquared, VarGrad
 from nni_widgets.engine.methods.taylor import NearestRoot, SimpleTaylor
+from nni_widgets.engine.methods.translate import TranslationAverage
 
 METHODS: tuple[type[Method], ...] = (
     LRP,
+    DeepTaylor,
     IntegratedGradients,
     SmoothGrad,
     SmoothGradSquared,
     VarGrad,
+    TranslationAverage,
     GuidedBackprop,
     DeconvNet,
     Occlusion,
@@ -45,6 +49,7 @@ __all__ = [
     "Blur",
     "Constant",
     "DeconvNet",
+    "DeepTaylor",
     "Fluctuation",
     "FunctionMethod",
     "Gradient",
@@ -65,6 +70,7 @@ __all__ = [
     "SimpleTaylor",
     "SmoothGrad",
     "SmoothGradSquared",
+    "TranslationAverage",
     "UniformNoise",
     "VarGrad",
     "as_method",

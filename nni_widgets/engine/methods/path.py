@@ -118,7 +118,7 @@ def integrate(
     like_x = (-1, *[1] * (x.ndim - 1))
 
     def accumulate(rows: Tensor) -> None:
-        step, line = rows // len(start), rows % len(start)
+        step, line = rows // len(start), (rows % len(start)).to(x.device)
         points = start[line] + nodes[step].reshape(like_x) * way[line]
         gradient, _, _ = input_gradient(who, model, points, selection.rows(line % len(x)))
         total.index_add_(0, line, gradient * weights[step].reshape(like_x))

@@ -26,7 +26,7 @@ class _Mean:
 
     def add(self, values: Tensor, sample: Tensor, copy: Tensor) -> None:
         """Count these attributions of copies of the samples with these numbers."""
-        self.total.index_add_(0, sample, values)
+        self.total.index_add_(0, sample.to(values.device), values)
 
     def of(self, copies: Tensor) -> Tensor:
         """The statistic, where each sample has had so many copies."""

@@ -1,0 +1,57 @@
+"""The arithmetic that the rules have in common: safe division, and sharing by contribution."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nni_widgets.engine.operations import Affine, affine, derivative, family
+from nni_widgets.engine.rules.base import Share
+from nni_widgets.engine.tape import Op
+
+NEGLIGIBLE = 1e-9
+"""The stabiliser of steps that have no ε of their own: sums, averages, pooling."""
+
+_TINY = 1e-30
+
+
+def divide(relevance: Tensor, z: Tensor, epsilon: float = 0.0) -> Tensor:
+    """``relevance / (z + ε sign z)`` with sign 0 = 1, and 0 where that is a division by 0."""
+    if epsilon:
+        return relevance / torch.copysign(z.new_full((), epsilon), z).add_(z)
+    return (relevance / z).masked_fill_(z == 0, 0)
+
+
+def divide_by_positive(relevance: Tensor, z: Tensor) -> Tensor:
+    """``relevance / z`` for sums of one sign, where z = 0 only if all that it sums are 0.
+
+    What comes out there is large and wrong, and is only ever multiplied by these zeros. Adds a
+    negligible number to ``z`` in place.
+    """
+    if z.dtype == torch.float16:
+        return divide(relevance, z)
+    return relevance / z.add_(_TINY)
+
+
+def proportional(op: Op, relevance: Tensor, epsilon: float) -> Share:
+    """To each input in proportion to what it contributed to the output."""
+    s = divide(relevance, op.results[0], epsilon)
+    if family(op) == "affine":
+        layer = affine(op)
+        spread = layer.transpose(layer.weight, s).mul_(layer.a)
+        return Share((spread,), lambda: into_bias(layer, s))
+    return Share(by_value(op, derivative(op, s)))
+
+
+def by_value(op: Op, signals: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Each input of ``op`` times what arrived at it."""
+    return tuple(value * signal for value, signal in zip(op.values, signals, strict=True))
+
+
+def into_bias(layer: Affine, signal: Tensor | None, part: str = "") -> Tensor:
+    """Per sample what flows into the bias, or into its positive or negative part."""
+    if layer.bias is None or signal is None:
+        return layer.z.new_zeros(len(layer.z))
+    low, high = (0 if part == "+" else None), (0 if part == "-" else None)
+    bias = layer.bias.clamp(low, high) if part else layer.bias
+    return (signal * layer.along_output(bias)).flatten(1).sum(1)
