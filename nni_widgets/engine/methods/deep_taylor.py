@@ -23,10 +23,11 @@ from nni_widgets.params import param
 class DeepTaylor(Method):
     """Deep Taylor decomposition: a Taylor expansion of each neuron at a root point of its own.
 
-    ``R_j = Σ_k a_j w_jk⁺ / (Σ_j a_j w_jk⁺) R_k`` inside. Each rule follows from where the root point
-    may lie. Inside, activations are not negative: the z⁺-rule. At the pixels: the zᴮ-rule for a box ``low … high`` (numbers, or one per channel), the
-    w²-rule for ``input="unbounded"``. Read it as: how much of the evidence came from here? For a
-    positive score all relevance is positive, and counter-evidence does not show.
+    ``R_j = Σ_k a_j w_jk⁺ / (Σ_j a_j w_jk⁺) R_k`` inside, where activations are not negative: the
+    z⁺-rule. Each rule follows from where the root point may lie. At the pixels: the zᴮ-rule for a
+    box ``low … high`` (numbers, or one per channel), the w²-rule for ``input="unbounded"``. Read it
+    as: how much of the evidence came from here? For a positive score all relevance is positive,
+    and counter-evidence does not show.
 
     Shape: as x. Unit: logit. Cost: 1 forward and 1 to 3 backward passes. Raises ``ValueError`` if
     low is not below high, :class:`UnsupportedOperation` for an operation without a rule.
