@@ -73,11 +73,29 @@ from nni_widgets.pictures.explain import Explanation, explain
 from nni_widgets.zoo import data, models
 
 if TYPE_CHECKING:
-    from nni_widgets.widgets import DrawingPad, Explorer, draw, explore
+    from nni_widgets.widgets import (
+        DrawingPad,
+        Explorer,
+        NoiseExplorer,
+        PathExplorer,
+        draw,
+        explore,
+        explore_noise,
+        explore_path,
+    )
 
 __version__ = "0.1.0"
 
-_WIDGETS = ("DrawingPad", "Explorer", "draw", "explore")
+_WIDGETS = (
+    "DrawingPad",
+    "Explorer",
+    "NoiseExplorer",
+    "PathExplorer",
+    "draw",
+    "explore",
+    "explore_noise",
+    "explore_path",
+)
 
 __all__ = [
     "AlphaBeta",
@@ -110,8 +128,10 @@ __all__ = [
     "Method",
     "NearestRoot",
     "Noise",
+    "NoiseExplorer",
     "Occlusion",
     "Pass",
+    "PathExplorer",
     "ProportionalPool",
     "Saliency",
     "Sensitivity",
@@ -137,6 +157,8 @@ __all__ = [
     "draw",
     "explain",
     "explore",
+    "explore_noise",
+    "explore_path",
     "fluctuation",
     "layers",
     "models",

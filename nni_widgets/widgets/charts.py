@@ -1,4 +1,4 @@
-"""Charts: the class scores, whose bars can be clicked."""
+"""Charts: the class scores, whose bars can be clicked, and lines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import bqplot
 import numpy as np
 
 _MOST = 10
-_PLAIN, _CHOSEN = "#9aa5b1", "#e66101"
+_A_LITTLE = 1e-6
+_PLAIN, _CHOSEN, _SECOND = "#9aa5b1", "#e66101", "#5e3c99"
 
 
 class ClassBars:
@@ -82,3 +83,85 @@ class ClassBars:
         index = event.get("data", {}).get("index")
         if index is not None:
             self._on_choose(int(self._shown[index]))
+
+
+class LineChart:
+    """Lines over a way from 0 to 1, named in a legend, and a dot where one looks.
+
+    ``name`` is the CSS class, ``heights`` the ends of the scale; they fit the lines unless given.
+    """
+
+    def __init__(
+        self, names: Sequence[str], name: str, heights: tuple[float, float] | None = None
+    ) -> None:
+        low, high = heights or (None, None)
+        across, up = bqplot.LinearScale(min=0, max=1), bqplot.LinearScale(min=low, max=high)
+        scales = {"x": across, "y": up}
+        self._nothing = np.zeros((len(names), 2))
+        self._lines = bqplot.Lines(
+            x=[0.0, 1.0],
+            y=self._nothing,
+            scales=scales,
+            colors=[_CHOSEN, _SECOND][: len(names)],
+            labels=list(names),
+            display_legend=len(names) > 1,
+            stroke_width=2,
+        )
+        self._dot = bqplot.Scatter(x=[], y=[], scales=scales, colors=[_CHOSEN], default_size=60)
+        text = {"font-size": "12px", "fill": "var(--jp-ui-font-color1, #222)"}
+        self._heights = bqplot.Axis(
+            scale=up, side="left", tick_style=text, tick_format="~g", tick_values=heights
+        )
+        self.widget = bqplot.Figure(
+            marks=[self._lines, self._dot],
+            axes=[
+                bqplot.Axis(
+                    scale=across, label="share of the way", tick_style=text, tick_values=[0, 0.5, 1]
+                ),
+                self._heights,
+            ],
+            padding_x=0,
+            padding_y=0.05,
+            legend_location="top-left",
+            legend_style={"fill": "none", "stroke": "none"},
+            legend_text=text,
+            fig_margin={"top": 8, "bottom": 38, "left": 44, "right": 10},
+            background_style={"fill": "transparent"},
+            animation_duration=0,
+            display_toolbar=False,
+            min_aspect_ratio=0.5,
+            max_aspect_ratio=4,
+        )
+        self.widget.layout.width, self.widget.layout.height = "252px", "190px"
+        self.widget.add_class(name)
+
+    def show(self, x: np.ndarray[Any, Any], lines: np.ndarray[Any, Any]) -> None:
+        """Show lines ``(L, T)`` at places ``(T,)``, or ``(L, T)`` if each has its own."""
+        with self._lines.hold_sync():
+            self._lines.x, self._lines.y = x, lines
+        scale = self._heights.scale
+        low = lines.min() if scale.min is None else scale.min
+        high = lines.max() if scale.max is None else scale.max
+        self._heights.tick_values = _round_numbers(float(low), float(high))
+
+    def point(self, x: float, y: float) -> None:
+        """Put the dot here."""
+        with self._dot.hold_sync():
+            self._dot.x, self._dot.y = [x], [y]
+
+    def clear(self) -> None:
+        """Show no line."""
+        self.show(np.array([0.0, 1.0]), self._nothing)
+        self._dot.x = self._dot.y = []
+
+
+def _round_numbers(low: float, high: float) -> np.ndarray[Any, Any]:
+    """Two to six multiples of 1, 2 or 5 times a power of ten between these."""
+    width = high - low
+    if not width > 0:
+        return np.array([low])
+    power = 10.0 ** np.floor(np.log10(width))
+    step = power * next(share for share in (0.2, 0.5, 1.0, 2.0) if width <= 5 * share * power)
+    first, last = np.ceil(low / step - _A_LITTLE), np.floor(high / step + _A_LITTLE)
+    ticks: np.ndarray[Any, Any] = step * np.arange(first, last + 1)
+    return ticks

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import ipywidgets as widgets
 
+from nni_widgets.errors import invalid
 from nni_widgets.params import Declared, Param, params
 from nni_widgets.widgets.quiet import Quiet
 
@@ -22,6 +23,14 @@ _DESCRIPTION = {"description_width": "84px"}
 
 OnValue = Callable[[Any], None]
 OnError = Callable[[ValueError], None]
+
+
+def button(words: str, act: Callable[[], None], width: str = "auto") -> widgets.Button:
+    """A button that does this; its CSS class is ``nn-`` and its words."""
+    made = widgets.Button(description=words, layout={"width": width})
+    made.add_class("nn-" + words.lower().replace(" ", "-"))
+    made.on_click(lambda _: act())
+    return made
 
 
 class Control(Protocol):
@@ -165,6 +174,40 @@ class _Number:
         if not self._quiet:
             self._show(change["new"])
             self._changed(change["new"])
+
+
+class Stepper:
+    """A slider over the numbers from 0 to count − 1; ``on_change()`` is called when it is moved."""
+
+    def __init__(self, name: str, count: int, on_change: Callable[[], None]) -> None:
+        self._name, self._quiet = name, Quiet()
+        self.widget = widgets.IntSlider(
+            max=count - 1, description=name, style=SIDE_STYLE, layout=SIDE
+        ).add_class(f"nn-{name}")
+        self.widget.observe(lambda _: None if self._quiet else on_change(), "value")
+
+    @property
+    def count(self) -> int:
+        """How many numbers there are."""
+        return int(self.widget.max) + 1
+
+    @property
+    def value(self) -> int:
+        """The number where it stands."""
+        return int(self.widget.value)
+
+    @value.setter
+    def value(self, number: int) -> None:
+        if isinstance(number, bool) or number not in range(self.count):
+            expected = f"a whole number from 0 to {self.count - 1}"
+            raise invalid("Explorer", self._name, expected, repr(number), "Try 0")
+        self.widget.value = number
+
+    def fit(self, count: int, value: int) -> None:
+        """Have this many numbers and stand at one of them, without calling back."""
+        with self._quiet:
+            self.widget.max = count - 1
+            self.widget.value = min(value, count - 1)
 
 
 class _Choice:

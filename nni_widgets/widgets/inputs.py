@@ -9,10 +9,13 @@ from typing import Any, Protocol
 import ipywidgets as widgets
 from torch import Tensor, nn
 
-from nni_widgets.pictures.explain import picture_range
+from nni_widgets.pictures.explain import class_names, picture_range
 from nni_widgets.pictures.render import picture_png
+from nni_widgets.widgets.controls import button
 from nni_widgets.widgets.pad import DrawingPad
 from nni_widgets.widgets.quiet import Quiet
+from nni_widgets.widgets.samples import Samples, predicted
+from nni_widgets.widgets.upload import Upload
 from nni_widgets.zoo import data
 
 Callback = Callable[[], None]
@@ -38,35 +41,37 @@ class Source(Protocol):
     def connect(self, on_change: Callback, on_cancel: Callback) -> None:
         """Call these when the picture changes, and when the user wants the work to stop."""
 
-    def code(self, x: str) -> tuple[str, str]:
-        """A line that prepares, and the expression of the picture; ``x`` is its name."""
+    def code(self, x: str, model: str = "model") -> tuple[str, str]:
+        """Lines that prepare, and the expression of the picture; the names are given."""
 
     def reset(self) -> None:
         """Back to the first picture."""
 
 
 class BatchInput:
-    """A picture out of a batch ``(N, ...)``, chosen by number."""
+    """A picture out of a batch ``(N, ...)``, chosen by number, or uploaded.
+
+    With ``labels``, the true classes, it can be chosen by its class and the model's answer.
+    """
 
     empty = ""
 
-    def __init__(self, model: nn.Module, batch: Tensor) -> None:
-        self._batch = batch
+    def __init__(
+        self, model: nn.Module, batch: Tensor, labels: Sequence[int] | None = None
+    ) -> None:
+        self._model, self._batch = model, batch
         self._range = picture_range(model, _cleaned(batch))
-        self._quiet = Quiet()
+        self._uploads: list[tuple[str, Tensor]] = []
+        self._quiet, self._on_change = Quiet(), _nobody
         self._picture = widgets.Image(format="png", width="252").add_class("nn-input")
         self._picture.add_class("nn-px")
-        self._number = widgets.IntSlider(
-            max=len(batch) - 1,
-            description="picture",
-            style={"description_width": "46px"},
-            layout={"width": "178px"},
-        ).add_class("nn-picture")
-        pick = widgets.Button(description="Random", layout={"width": "70px"}).add_class("nn-random")
-        pick.on_click(self._pick)
-        browser = widgets.HBox([self._number, pick])
-        browser.layout.display = "flex" if len(batch) > 1 else "none"
-        self.widget = widgets.VBox([self._picture, browser]).add_class("nn-source")
+        self._samples = Samples(
+            len(batch), labels, class_names(model), lambda: predicted(model, batch), self._chosen
+        )
+        self._upload = Upload(model, batch, self._add)
+        buttons = widgets.HBox([self._samples.random, self._upload.button])
+        parts = [self._picture, self._samples.widget, buttons, self._upload.words]
+        self.widget = widgets.VBox(parts).add_class("nn-source")
         self._paint()
 
     @property
@@ -75,36 +80,43 @@ class BatchInput:
 
     @property
     def number(self) -> int:
-        return int(self._number.value)
+        return self._samples.number
 
     def current(self) -> tuple[Hashable, Tensor] | None:
         number = self.number
+        if number >= self.count:
+            return number, self._uploads[number - self.count][1]
         return number, self._batch[number : number + 1]
 
     def connect(self, on_change: Callback, on_cancel: Callback) -> None:
-        def changed(_: object) -> None:
-            self._paint()
-            if not self._quiet:
-                on_change()
+        self._on_change = on_change
 
-        self._number.observe(changed, "value")
-
-    def code(self, x: str) -> tuple[str, str]:
-        if len(self._batch) == 1:
+    def code(self, x: str, model: str = "model") -> tuple[str, str]:
+        if self.number >= self.count:
+            name, _ = self._uploads[self.number - self.count]
+            read = "from nni_widgets.pictures.files import read_picture\n\n"
+            return f"{read}picture = read_picture({name!r}, {model}, {x})\n", "picture"
+        if self.count == 1:
             return "", x
         return "", f"{x}[{self.number}:{self.number + 1}]"
 
     def reset(self) -> None:
-        with self._quiet:
-            self._number.value = 0
+        self._samples.reset()
+        self._paint()
 
-    def _pick(self, _: object) -> None:
-        others = [n for n in range(len(self._batch)) if n != self.number]
-        self._number.value = random.choice(others)
+    def _chosen(self) -> None:
+        self._paint()
+        self._on_change()
+
+    def _add(self, name: str, picture: Tensor) -> None:
+        self._uploads.append((name, picture))
+        self._samples.add()
+        self._chosen()
 
     def _paint(self) -> None:
-        if self._batch.ndim <= 4:
-            self._picture.value = picture_png(_cleaned(self._batch[self.number]), *self._range)
+        current = self.current()
+        if self._batch.ndim <= 4 and current is not None:
+            self._picture.value = picture_png(_cleaned(current[1][0]), *self._range)
 
 
 class DrawingInput:
@@ -120,11 +132,7 @@ class DrawingInput:
         self.pad.strokes = self._first
         self._quiet = Quiet()
         actions = {"Undo": self.pad.undo, "Clear": self.pad.clear, "Random": self._draw_example}
-        buttons = []
-        for name, act in actions.items():
-            button = widgets.Button(description=name, layout={"width": "80px"})
-            button.add_class(f"nn-{name.lower()}").on_click(lambda _, act=act: act())
-            buttons.append(button)
+        buttons = [button(name, act, width="80px") for name, act in actions.items()]
         self.widget = widgets.VBox([self.pad, widgets.HBox(buttons)]).add_class("nn-source")
 
     def current(self) -> tuple[Hashable, Tensor] | None:
@@ -137,7 +145,7 @@ class DrawingInput:
         self.pad.on_change(lambda _: None if self._quiet else on_change())
         self.pad.on_cancel(lambda _: on_cancel())
 
-    def code(self, x: str) -> tuple[str, str]:
+    def code(self, x: str, model: str = "model") -> tuple[str, str]:
         strokes = [[list(point) for point in stroke] for stroke in self.pad.strokes]
         return f"{x} = nni.data.drawing({strokes}, width={self.pad.pen})\n", x
 
@@ -147,6 +155,10 @@ class DrawingInput:
 
     def _draw_example(self) -> None:
         self.pad.strokes = random.choice([each for each in EXAMPLES if each != self.pad.strokes])
+
+
+def _nobody() -> None:
+    """Stands for the explorer as long as there is none."""
 
 
 def _cleaned(pixels: Tensor) -> Tensor:

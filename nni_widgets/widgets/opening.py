@@ -13,9 +13,7 @@ from nni_widgets.engine.targets import Target
 from nni_widgets.errors import invalid
 from nni_widgets.pictures.explain import default_method
 from nni_widgets.widgets.explorer import Explorer
-from nni_widgets.widgets.inputs import BatchInput, DrawingInput
-from nni_widgets.widgets.scores import check_count
-from nni_widgets.zoo import models
+from nni_widgets.widgets.subject import drawn, given
 
 
 def explore(
@@ -24,6 +22,7 @@ def explore(
     method: AnyMethod | None = None,
     target: Target = None,
     *,
+    labels: Sequence[int] | Tensor | None = None,
     methods: Sequence[AnyMethod] = (),
     names: tuple[str, str] = ("model", "x"),
     large: bool = False,
@@ -32,19 +31,15 @@ def explore(
 
     ``x``: pictures ``(N, ...)`` as the model takes them; ``method``: a method or a function of
     ``(model, x, target)``, LRP at first; ``target``: a class, or ``None`` for the predicted one, or
-    any other target; ``methods``: what the picker offers, all methods at first; ``names``: what
-    model and x are called in copied code; ``large``: large type, for a projector.
+    any other target; ``labels``: the true classes, to choose pictures by class and by whether the
+    model is right; ``methods``: what the picker offers, all methods at first; ``names``: what model
+    and x are called in copied code; ``large``: large type, for a projector.
 
     A model may carry ``classes`` (names), ``low`` and ``high`` (the range of its pixels).
     Raises ``ValueError`` if x is not a batch of pictures, or the targets are not one per picture.
     """
-    if not isinstance(x, Tensor) or x.ndim < 2 or len(x) == 0:
-        given = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
-        raise invalid("explore", "x", "a batch of pictures (N, ...)", given, "Use x[None] for one")
-    offered, first = _offered(model, methods, method)
-    check_count(target, len(x))
-    source = BatchInput(model, x)
-    return Explorer(model, source, offered, first, target, names, large=large)
+    about = given("explore", model, x, target, labels=labels, names=names, large=large)
+    return Explorer(about, *_offered(model, methods, method))
 
 
 def draw(
@@ -61,14 +56,8 @@ def draw(
     ``model``: takes ``(1, 1, 28, 28)`` pixels from 0 to 1; ``digits-cnn`` if none is given.
     ``strokes``: a drawing to begin with. The other parameters are those of :func:`explore`.
     """
-    preparation = ""
-    if model is None:
-        model = models.load("digits-cnn")
-        preparation = 'model = nni.models.load("digits-cnn")\n'
-    offered, first = _offered(model, methods, method)
-    check_count(target, 1)
-    source = DrawingInput(strokes)
-    return Explorer(model, source, offered, first, target, preparation=preparation, large=large)
+    about = drawn(model, target, strokes, large)
+    return Explorer(about, *_offered(about.model, methods, method))
 
 
 def _offered(

@@ -1,7 +1,12 @@
-// The explorer's hand in the page: pointer over a heatmap, Escape, clipboard, downloads.
+// The explorer's hand in the page: pointer over a heatmap, Escape, clipboard, downloads, and the
+// picture that stays in a saved notebook.
 
-const HOVER_MS = 60;
+const HOVER_MS = 40;
 const NO_SHORTCUTS = "data-lm-suppress-shortcuts"; // JupyterLab's
+const VIEW = "application/vnd.jupyter.widget-view+json";
+const STATE = "application/vnd.jupyter.widget-state+json";
+const STILL = "nn-still"; // marks the widgets that keepStill has put into a notebook
+const HIDDEN = '[style*="display: none"]';
 let used; // the explorer that the user touched last: it may be shown twice
 
 function save(name, kind, bytes) {
@@ -19,17 +24,91 @@ function copy(text, root) {
   navigator.clipboard.writeText(text).catch(fallback);
 }
 
+/** Tells where the pointer is, not too often, and in any case where it comes to rest. */
 function hoverSender(model, root) {
-  let last = 0;
+  let place, timer;
+  const send = () => {
+    timer = undefined;
+    model.send(place);
+  };
   return (event) => {
     const picture = event.target.closest?.(".nn-heatmap");
-    if (!picture || event.timeStamp - last < HOVER_MS) return;
-    last = event.timeStamp;
+    if (!picture) return;
     const box = picture.getBoundingClientRect();
     const pane = [...root.querySelectorAll(".nn-heatmap")].indexOf(picture);
     const x = (event.clientX - box.left) / box.width;
     const y = (event.clientY - box.top) / box.height;
-    model.send({ type: "hover", pane, x, y });
+    place = { type: "hover", pane, x, y };
+    timer ??= setTimeout(send, HOVER_MS);
+  };
+}
+
+/** What a picture shows now, as an image that needs no kernel. */
+function copied(picture) {
+  const canvas = document.createElement("canvas");
+  canvas.width = picture.naturalWidth ?? picture.width;
+  canvas.height = picture.naturalHeight ?? picture.height;
+  canvas.getContext("2d").drawImage(picture, 0, 0);
+  const image = picture.matches("img") ? picture.cloneNode() : new Image();
+  image.alt = picture.alt || picture.closest("[aria-label]")?.ariaLabel || "";
+  image.style.width = picture.style.width;
+  image.src = canvas.toDataURL();
+  return image;
+}
+
+/** Parts of an explorer as they look now, without what is hidden. */
+function frozen(root, parts) {
+  const freeze = (part) => {
+    if (part.matches("img, canvas")) return copied(part).outerHTML;
+    const copy = part.cloneNode(true);
+    copy.querySelector(".nn-hover")?.remove();
+    const pictures = part.querySelectorAll("img");
+    copy.querySelectorAll("img").forEach((each, i) => each.replaceWith(copied(pictures[i])));
+    return copy.outerHTML;
+  };
+  const seen = [...root.querySelectorAll(parts)].filter((part) => !part.closest(HIDDEN));
+  return seen.map(freeze).join("");
+}
+
+/** The explorer without its controls. */
+function stillOf(root) {
+  const pictures = frozen(root, ".nn-pad canvas, img.nn-input, .nn-view");
+  return `<div class="nn-explorer">${frozen(root, ".nn-hidden style")}
+    <div class="nn-row" style="display: flex">${pictures}</div>
+    ${frozen(root, ".nn-status p")}<p>A saved picture: run the cell to play with it.</p></div>`;
+}
+
+/** Numbers of the widgets that the outputs of a notebook show. */
+function shownIn(notebook) {
+  const outputs = notebook.toJSON().cells.flatMap((cell) => cell.outputs ?? []);
+  return new Set(outputs.map((output) => output.data?.[VIEW]?.model_id));
+}
+
+/**
+ * JupyterLab, which saves no widgets unless told to, would show an error where the explorer was.
+ * So the notebook keeps a widget without controls in its place.
+ */
+function keepStill(model, root) {
+  const notebook = model.widget_manager.context.model;
+  const { [STATE]: saved, ...others } = notebook.getMetadata("widgets") ?? {};
+  const shown = shownIn(notebook);
+  const isStill = (id) => saved.state[id].state._dom_classes?.includes(STILL);
+  const kept = Object.keys(saved?.state ?? {}).filter((id) => shown.has(id) || !isStill(id));
+  const state = Object.fromEntries(kept.map((id) => [id, saved.state[id]]));
+  const id = model.get("explorer");
+  if (shown.has(id) && !(id in state && !isStill(id))) state[id] = stillWidget(stillOf(root));
+  notebook.setMetadata("widgets", {
+    ...others,
+    [STATE]: { version_major: 2, version_minor: 0, state },
+  });
+}
+
+function stillWidget(value) {
+  return {
+    model_module: "@jupyter-widgets/controls",
+    model_module_version: "2.0.0",
+    model_name: "HTMLModel",
+    state: { _dom_classes: [STILL], value },
   };
 }
 
@@ -65,6 +144,14 @@ function render({ model, el }) {
     root.addEventListener("pointermove", hoverSender(model, root), { signal });
     root.addEventListener("keydown", key, { signal });
     root.addEventListener("focusin", hush, { signal });
+    keepStillOnSave(root);
+  }
+
+  function keepStillOnSave(root) {
+    const saves = model.widget_manager.context?.saveState; // only a notebook has it
+    const onSave = (_, phase) => phase === "started" && keepStill(model, root);
+    saves?.connect(onSave);
+    signal.addEventListener("abort", () => saves?.disconnect(onSave));
   }
 
   model.on("msg:custom", receive);

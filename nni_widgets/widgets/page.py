@@ -1,4 +1,4 @@
-"""What only the page can do: the pointer over a picture, Escape, the clipboard, a download."""
+"""What only the page can do: pointer, Escape, clipboard, download, pictures in a saved notebook."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import anywidget
+import traitlets
 
 
 class Page(anywidget.AnyWidget):
@@ -14,10 +15,12 @@ class Page(anywidget.AnyWidget):
 
     ``on_hover(pane, x, y)`` is called with the number of a heatmap and the pointer's place in it,
     as shares of its width and height; ``on_escape()`` when Escape is pressed in the explorer. Keys
-    pressed there are no shortcuts of JupyterLab.
+    pressed there are no shortcuts of JupyterLab. ``explorer`` is its model id: whenever a notebook
+    is saved that shows it, the notebook keeps its pictures for the time when there is no kernel.
     """
 
     _esm = Path(__file__).with_name("page.js")
+    explorer = traitlets.Unicode().tag(sync=True)
 
     def __init__(
         self, on_hover: Callable[[int, float, float], None], on_escape: Callable[[], None]

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import ipywidgets as widgets
-import torch
-from torch import Tensor
 
 from nni_widgets.engine.methods import LRP, FunctionMethod, Method
 from nni_widgets.engine.rules import Rule
 from nni_widgets.pictures.explain import Explanation
 from nni_widgets.pictures.heatmap import Scale
-from nni_widgets.pictures.render import overlay_png, palette_png, scale_bar_png
 from nni_widgets.widgets.controls import OnError, ParameterPanel
+from nni_widgets.widgets.maps import MapView
 from nni_widgets.widgets.quiet import Quiet
 from nni_widgets.widgets.rule_table import RuleTable, edited
 
 INPUT = "(input)"
-BLANK = palette_png(torch.zeros(1, 1), Scale(1.0))
-_HINT = "<small>point at a pixel to read it</small>"
 
 
-class Pane:
+class Pane(MapView):
     """The picker of a method, its controls, and its picture.
 
     ``on_change()`` is called whenever ``method`` has changed. Every method keeps its settings
@@ -38,6 +33,7 @@ class Pane:
         on_change: Callable[[], None],
         on_error: OnError,
     ) -> None:
+        super().__init__()
         self._on_change, self._quiet = on_change, Quiet()
         self._kept = _labelled(methods)
         self.explanation: Explanation | None = None
@@ -46,15 +42,6 @@ class Pane:
         ).add_class("nn-method")
         self._panel = ParameterPanel(method, self._set, on_error)
         self._rules = RuleTable(self._table_changed, on_error)
-        self._picture = widgets.Image(value=BLANK, width="252").add_class("nn-heatmap")
-        self._picture.add_class("nn-px")
-        self._scale = widgets.Image(value=BLANK, width="252", height="12").add_class("nn-scale")
-        self._ends = widgets.HTML().add_class("nn-ends")
-        self._sum = widgets.HTML().add_class("nn-sum")
-        self._hover = widgets.HTML(_HINT).add_class("nn-hover")
-        self.view = widgets.VBox(
-            [self._picture, self._scale, self._ends, self._sum, self._hover]
-        ).add_class("nn-view")
         self.controls = widgets.VBox([self._picker, self._panel.box, self._rules.box])
         self.controls.add_class("nn-controls")
         self.set(method)
@@ -90,35 +77,13 @@ class Pane:
         self.explanation = explanation
         labels = {row.label for row in explanation.result.layers}
         values = explanation.layer_map(layer) if layer in labels else explanation.heatmap()
-        scale = scale or explanation.scale_for(values)
-        self._map = values
-        self._picture.value = _painted(explanation, values, scale, strength)
-        self._picture.remove_class("nn-stale")
-        self._scale.value = scale_bar_png(scale)
-        self._ends.value = "".join(f"<small>{end}</small>" for end in _ends(scale))
-        self._sum.value = f"<p>{html.escape(explanation.adds_up())}</p>"
+        self.paint(explanation, values, scale, strength)
         self._show_sums(explanation)
-
-    def dim(self) -> None:
-        """Mark the picture as one of before."""
-        self._picture.add_class("nn-stale")
 
     def clear(self) -> None:
         """Show no picture."""
         self.explanation = None
-        self._picture.value = self._scale.value = BLANK
-        self._sum.value = self._ends.value = ""
-        self._hover.value = _HINT
-
-    def hover(self, x: float, y: float) -> None:
-        """Read the pixel at these shares of the picture's width and height."""
-        if self.explanation is None or not (0 <= x < 1 and 0 <= y < 1):
-            return
-        rows, columns = self._map.shape
-        row, column = int(y * rows), int(x * columns)
-        value, total = float(self._map[row, column]), float(self._map.sum())
-        share = f", {100 * value / total:.1f} % of the sum" if total else ""
-        self._hover.value = f"<small>pixel ({column}, {row}): {value:+.4g}{share}</small>"
+        super().clear()
 
     def _picked(self, change: dict[str, Any]) -> None:
         if not self._quiet:
@@ -165,15 +130,3 @@ def _labelled(methods: Iterable[Method]) -> dict[str, Method]:
 
 def _name(method: Method) -> str:
     return method.name if isinstance(method, FunctionMethod) else method.title
-
-
-def _painted(explanation: Explanation, values: Tensor, scale: Scale, strength: float) -> bytes:
-    if strength == 0 or explanation.x.ndim != 4:
-        return palette_png(values, scale)
-    picture, low, high = explanation.x[0], explanation.low, explanation.high
-    return overlay_png(picture, values, scale, strength, low, high)
-
-
-def _ends(scale: Scale) -> tuple[str, ...]:
-    middle = ("0",) if scale.signed else ()
-    return (f"{scale.low:+.2g}" if scale.signed else "0", *middle, f"{scale.limit:+.2g}")

@@ -61,9 +61,12 @@ class Scores:
             self.picker.index = self._position()
 
     def of(self, number: int) -> Target:
-        """The target of sample ``number`` of a batch."""
-        if _length(self.target) is None:
+        """The target of sample ``number``; the predicted class for one that came later."""
+        length = _length(self.target)
+        if length is None:
             return self.target
+        if number >= length:
+            return None
         return _plain(self.target[number])  # type: ignore[index]
 
     def show(self, made: Explanation) -> None:

@@ -27,16 +27,21 @@ class View:
         self._overlay = widgets.FloatSlider(
             description="overlay", max=1.0, step=0.05, style=SIDE_STYLE, layout=SIDE
         )
-        self._compare, self._shared = (
-            widgets.Checkbox(value=value, description=text, indent=False, layout=SIDE)
-            for value, text in ((False, "compare two methods"), (True, "one scale for both"))
+        self._compare, self._shared, self._difference = (
+            widgets.Checkbox(value=value, description=text, indent=False, layout=dict(SIDE))
+            for value, text in (
+                (False, "compare two methods"),
+                (True, "one scale for both"),
+                (True, "difference A − B"),
+            )
         )
-        self._shared.layout.display = "none"
+        self._show_choices()
         named = {
             "layer": self._layer,
             "overlay": self._overlay,
             "compare": self._compare,
             "shared": self._shared,
+            "difference": self._difference,
         }
         for name, widget in named.items():
             widget.add_class(f"nn-{name}")
@@ -79,6 +84,15 @@ class View:
         """Whether two pictures share their scale."""
         return self.compare and bool(self._shared.value)
 
+    @property
+    def difference(self) -> bool:
+        """Whether the difference of two pictures is shown."""
+        return self.compare and bool(self._difference.value)
+
+    @difference.setter
+    def difference(self, shown: bool) -> None:
+        self._difference.value = shown
+
     def offer(self, labels: Sequence[str]) -> None:
         """Let the user choose among these layers; the chosen one stays if it is among them."""
         options = (INPUT, *labels)
@@ -93,13 +107,19 @@ class View:
     def reset(self) -> None:
         """Show one picture, at the input, without calling back."""
         with self._quiet:
-            self._layer.value, self._overlay.value, self._shared.value = INPUT, 0.0, True
+            self._layer.value, self._overlay.value = INPUT, 0.0
+            self._shared.value = self._difference.value = True
             self._compare.value = False
-        self._shared.layout.display = "none"
+        self._show_choices()
 
     def _compared(self, on_compare: Callable[[], None]) -> Callable[[], None]:
         def tell() -> None:
-            self._shared.layout.display = None if self.compare else "none"
+            self._show_choices()
             on_compare()
 
         return tell
+
+    def _show_choices(self) -> None:
+        """What concerns two pictures is offered while there are two."""
+        for choice in (self._shared, self._difference):
+            choice.layout.display = None if self.compare else "none"

@@ -39,8 +39,10 @@ from PIL import Image
 from torch import nn
 
 import nni_widgets as nni
-from nni_widgets.widgets.panes import BLANK
+from nni_widgets.pictures import palette_png, scale_of
+from nni_widgets.widgets.maps import BLANK
 from tests.oracle.nets import NETS
+from tests.widgets.cells import copied, downloads, result_of
 from tests.widgets.user import (
     chooses,
     clicks,
@@ -163,12 +165,44 @@ def test_pictures_share_a_scale_when_they_are_compared(explorer):
     explorer.drain()
     ends = [widget.value for widget in found(explorer, "nn-ends")]
     assert ends[0] == ends[1]
-    assert [view.layout.display for view in found(explorer, "nn-view")] == [None, None]
+    assert [view.layout.display for view in found(explorer, "nn-view")] == [None, None, None]
     sets(the(explorer, "nn-shared"), value=False)
     ends = [widget.value for widget in found(explorer, "nn-ends")]
     assert ends[0] != ends[1]
     sets(the(explorer, "nn-compare"), value=False)
     assert found(explorer, "nn-view")[1].layout.display == "none"
+
+
+def test_the_difference_is_that_of_the_two_maps_on_its_own_scale(explorer, monkeypatch):
+    explorer.compare = nni.IntegratedGradients()
+    explorer.drain()
+    a, b = (pane.explanation.heatmap() for pane in explorer._panes)
+    assert heatmap(explorer, 2) == palette_png(a - b, scale_of(a - b))
+    assert "LRP − Integrated gradients: Σ = " in found(explorer, "nn-sum")[2].value
+    assert "both in the unit of the logit" in found(explorer, "nn-sum")[2].value
+    sends(explorer._page, type="hover", pane=2, x=0.5, y=0.5)
+    assert f"{float((a - b)[14, 14]):+.4g}" in found(explorer, "nn-hover")[2].value
+    explorer.compare = nni.Saliency()
+    explorer.drain()
+    assert "different units" in found(explorer, "nn-sum")[2].value
+    saved = downloads(explorer, monkeypatch)
+    clicks(explorer, "nn-save-png")
+    picture = Image.open(io.BytesIO(saved["difference.png"]))
+    assert picture.text["Method"] == "nni.LRP() − nni.Saliency()"
+
+
+def test_the_difference_can_be_switched_off_and_is_blank_where_shapes_differ(explorer):
+    assert the(explorer, "nn-difference").layout.display == "none"
+    explorer.compare = nni.Saliency()
+    explorer.drain()
+    assert found(explorer, "nn-view")[2].layout.display is None
+    explorer.layer = "conv2"
+    assert heatmap(explorer, 2) == BLANK
+    sets(the(explorer, "nn-difference"), value=False)
+    assert found(explorer, "nn-view")[2].layout.display == "none"
+    assert "explorer.difference = False" in explorer.code()
+    explorer.compare = None
+    assert explorer.difference is False
 
 
 def test_compare_from_code(explorer, cnn, digits):
@@ -242,17 +276,6 @@ def test_settings_of_a_method_survive_another_one(explorer):
     assert explorer.drain().method == nni.LRP(nni.EpsilonGammaBox(gamma=0.7))
 
 
-def copied(explorer):
-    clicks(explorer, "nn-copy-as-code")
-    return the(explorer, "nn-code").value
-
-
-def result_of(cell, **space):
-    *lines, last = cell.rstrip().splitlines()
-    exec("\n".join([*lines, f"result = {last}"]), space)
-    return space["result"]
-
-
 @pytest.mark.parametrize(
     "method",
     [
@@ -308,14 +331,6 @@ def test_the_copied_cell_says_what_has_no_code(opened, cnn, digits, method, unde
     assert cell.startswith(f"# define {undefined}: they have no code of their own\nimport")
     space = {"method": method, "target": target, "baseline": getattr(method, "baseline", None)}
     assert repr(result_of(cell, model=cnn, x=digits[:1], **space)) == explorer.digest()
-
-
-def downloads(explorer, monkeypatch):
-    saved = {}
-    monkeypatch.setattr(
-        explorer._page, "download", lambda name, content, kind: saved.update({name: content})
-    )
-    return saved
 
 
 def test_save_png_carries_scale_and_parameters(explorer, monkeypatch):
@@ -692,7 +707,7 @@ def _bytes(png):
 
 
 def test_a_slow_explorer_is_displayed_without_waiting_for_its_end(cnn, digits, slow, monkeypatch):
-    monkeypatch.setattr("nni_widgets.widgets.explorer._DISPLAY_WAITS", 0.01)
+    monkeypatch.setattr("nni_widgets.widgets.scaffold._DISPLAY_WAITS", 0.01)
     explorer = nni.explore(cnn, digits, slow)
     bundle = explorer._repr_mimebundle_()
     assert bundle["text/plain"] == "The first picture is being computed …"

@@ -61,7 +61,8 @@ def test_random_is_another_picture_and_reset_is_quiet(connected, cnn, digits):
 def test_one_picture_has_no_browser(connected, cnn, digits):
     source = connected(BatchInput(cnn, digits[:1]))
     assert the(source.widget, "nn-picture").value == 0
-    assert source.widget.children[1].layout.display == "none"
+    for name in ("nn-picture", "nn-random"):
+        assert the(source.widget, name).layout.display == "none"
     assert source.code("digit") == ("", "digit")
 
 

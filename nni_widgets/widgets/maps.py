@@ -1,0 +1,127 @@
+"""Pictures of an explorer: a heatmap with what there is to read off it, and a plain picture."""
+
+from __future__ import annotations
+
+import html
+
+import ipywidgets as widgets
+import torch
+from torch import Tensor
+
+from nni_widgets.pictures.explain import Explanation
+from nni_widgets.pictures.heatmap import Scale
+from nni_widgets.pictures.render import Level, overlay_png, palette_png, picture_png, scale_bar_png
+
+BLANK = palette_png(torch.zeros(1, 1), Scale(1.0))
+_HINT = "<small>point at a pixel to read it</small>"
+
+
+class MapView:
+    """A heatmap, its scale, a sentence, and the value of the pixel that is pointed at.
+
+    ``view`` is the widget. ``title`` stands above the map; ``name`` is a further CSS class of the
+    image, for its accessible name.
+    """
+
+    def __init__(self, title: str = "", name: str = "") -> None:
+        self._map: Tensor | None = None
+        self._title = _title(title)
+        self._picture = widgets.Image(value=BLANK, width="252").add_class("nn-heatmap")
+        self._picture.add_class("nn-px")
+        if name:
+            self._picture.add_class(name)
+        self._scale = widgets.Image(value=BLANK, width="252", height="12").add_class("nn-scale")
+        self._ends = widgets.HTML().add_class("nn-ends")
+        self._sum = widgets.HTML().add_class("nn-sum")
+        self._hover = widgets.HTML(_HINT).add_class("nn-hover")
+        parts = [self._title, self._picture, self._scale, self._ends, self._sum, self._hover]
+        self.view = widgets.VBox(parts).add_class("nn-view")
+
+    def paint(
+        self,
+        made: Explanation,
+        values: Tensor,
+        scale: Scale | None = None,
+        strength: float = 0.0,
+        words: str | None = None,
+    ) -> None:
+        """Show a map of an explanation, over its picture if ``strength`` is above 0.
+
+        The scale is the explanation's own for these values, and the words say whether it adds up,
+        unless given.
+        """
+        scale = scale or made.scale_for(values)
+        words = made.adds_up() if words is None else words
+        self._map = values
+        self._picture.value = _painted(made, values, scale, strength)
+        self._picture.remove_class("nn-stale")
+        self._scale.value = scale_bar_png(scale)
+        self._ends.value = "".join(f"<small>{end}</small>" for end in _ends(scale))
+        self._sum.value = f"<p>{html.escape(words)}</p>"
+
+    def entitle(self, title: str) -> None:
+        """Put other words above the map."""
+        self._title.value = _bold(title)
+
+    def dim(self) -> None:
+        """Mark the picture as one of before."""
+        self._picture.add_class("nn-stale")
+
+    def clear(self) -> None:
+        """Show no picture."""
+        self._map = None
+        self._picture.value = self._scale.value = BLANK
+        self._sum.value = self._ends.value = ""
+        self._hover.value = _HINT
+
+    def hover(self, x: float, y: float) -> None:
+        """Read the pixel at these shares of the picture's width and height."""
+        if self._map is None or not (0 <= x < 1 and 0 <= y < 1):
+            return
+        rows, columns = self._map.shape
+        row, column = int(y * rows), int(x * columns)
+        value, total = float(self._map[row, column]), float(self._map.sum())
+        share = f", {100 * value / total:.1f} % of the sum" if total else ""
+        self._hover.value = f"<small>pixel ({column}, {row}): {value:+.4g}{share}</small>"
+
+
+class PictureView:
+    """A plain picture below its title; ``name`` is its CSS class, for its accessible name."""
+
+    def __init__(self, title: str, name: str) -> None:
+        self._title = _title(title)
+        self._picture = widgets.Image(value=BLANK, width="252").add_class("nn-px").add_class(name)
+        self.view = widgets.VBox([self._title, self._picture]).add_class("nn-view")
+
+    def paint(self, pixels: Tensor, low: Level, high: Level) -> None:
+        """Show an input without its batch dimension; what has no picture is left out."""
+        self._picture.value = picture_png(pixels, low, high) if pixels.ndim <= 3 else BLANK
+
+    def entitle(self, title: str) -> None:
+        """Put other words above the picture."""
+        self._title.value = _bold(title)
+
+    def clear(self) -> None:
+        """Show no picture."""
+        self._picture.value = BLANK
+
+
+def _title(words: str) -> widgets.HTML:
+    title = widgets.HTML(_bold(words)).add_class("nn-title")
+    title.layout.display = None if words else "none"
+    return title
+
+
+def _bold(words: str) -> str:
+    return f"<b>{html.escape(words)}</b>"
+
+
+def _painted(made: Explanation, values: Tensor, scale: Scale, strength: float) -> bytes:
+    if strength == 0 or made.x.ndim != 4:
+        return palette_png(values, scale)
+    return overlay_png(made.x[0], values, scale, strength, made.low, made.high)
+
+
+def _ends(scale: Scale) -> tuple[str, ...]:
+    middle = ("0",) if scale.signed else ()
+    return (f"{scale.low:+.2g}" if scale.signed else "0", *middle, f"{scale.limit:+.2g}")
