@@ -11,7 +11,7 @@ from typing import Any
 from safetensors.torch import load as read_weights
 from torch import nn
 
-from nni_widgets.zoo.designs import DESIGNS, Design, Recipe
+from nni_widgets.zoo.designs import DESIGNS, TEST_IMAGES, Design, Recipe
 
 WEIGHTS = Path(__file__).with_name("weights")
 
@@ -36,6 +36,7 @@ class Card:
     test_accuracy: float
     licence: str
     sha256: str
+    recipe_chosen_on: str = TEST_IMAGES
 
     @property
     def seed(self) -> int:
@@ -53,6 +54,7 @@ class Card:
             "output": f"{len(self.classes)} logits: {', '.join(self.classes)}",
             "trained on": self.data,
             "recipe": f"{self.optimizer}; {recipe}",
+            "recipe chosen on": self.recipe_chosen_on,
             "training": f"{self.minutes:.1f} minutes, torch {self.torch_version}",
             "test accuracy": f"{self.test_accuracy:.2%} on {self.test_data}",
             "licence": self.licence,

@@ -1,7 +1,9 @@
 """The command that trains a model of the zoo again: ``python -m nni_widgets.zoo.training NAME``.
 
 It writes the weights (safetensors, stored as float16, used as float32) and the model card with
-the accuracy that these stored weights reach on the whole test set.
+the accuracy that these stored weights reach on the whole test set. ``all`` instead of a name
+trains every model, one after the other. With ``--hold-out 10000`` the last 10,000 training images
+are left out, the accuracy on them is printed and nothing is written: a recipe is chosen by that.
 """
 
 import argparse
@@ -20,12 +22,13 @@ from torch.nn import functional as F
 from nni_widgets.zoo import models
 from nni_widgets.zoo.augmentation import augment
 from nni_widgets.zoo.data import Digits, digits
-from nni_widgets.zoo.designs import DESIGNS, Design, Recipe
+from nni_widgets.zoo.designs import DESIGNS, Design
 from nni_widgets.zoo.models import Card
 
 OPTIMIZER = "AdamW, one learning-rate cycle, cross-entropy"
 LICENCE = "MIT, as the code of nni_widgets"
 TEST_BATCH = 500
+ALL = "all"
 
 Report = Callable[[str], None]
 
@@ -35,12 +38,13 @@ def train(design: Design, data: Digits, report: Report) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(design.recipe.seed)
         model = design.build()
-    fit(model, data, design.recipe, report)
+        fit(model, design, data, report)
     return model.eval()
 
 
-def fit(model: nn.Module, data: Digits, recipe: Recipe, report: Report) -> None:
+def fit(model: nn.Module, design: Design, data: Digits, report: Report) -> None:
     """Train a model in place; ``report`` is told the mean loss of each epoch."""
+    recipe = design.recipe
     generator = torch.Generator().manual_seed(recipe.seed)
     steps_per_epoch = -(-len(data) // recipe.batch_size)
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=recipe.weight_decay)
@@ -61,8 +65,20 @@ def fit(model: nn.Module, data: Digits, recipe: Recipe, report: Report) -> None:
             torch.autograd.backward(loss)
             optimizer.step()
             schedule.step()
+            if design.constrain is not None:
+                design.constrain(model)
             total += loss.item() * len(batch)
         report(f"epoch {epoch + 1} of {recipe.epochs}: loss {total / len(data):.4f}")
+
+
+def split(data: Digits, n: int) -> tuple[Digits, Digits]:
+    """The pictures without the last ``n``, and these."""
+
+    def part(places: slice) -> Digits:
+        x, y = data[places]
+        return Digits((x * 255).round().byte(), y)
+
+    return part(slice(None, -n)), part(slice(-n, None))
 
 
 @torch.no_grad()
@@ -108,6 +124,7 @@ def write(
         test_accuracy=accuracy(model, test),
         licence=LICENCE,
         sha256=hashlib.sha256(content).hexdigest(),
+        recipe_chosen_on=design.recipe_chosen_on,
     )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.safetensors").write_bytes(content)
@@ -123,25 +140,51 @@ def _count(text: str) -> int:
     return number
 
 
+def _design(name: str, epochs: int | None) -> Design:
+    design = DESIGNS[name]
+    if epochs is None:
+        return design
+    return dataclasses.replace(design, recipe=dataclasses.replace(design.recipe, epochs=epochs))
+
+
+def _train_and_write(name: str, design: Design, data: Digits, folder: Path, report: Report) -> None:
+    start = time.perf_counter()
+    model = train(design, data, report)
+    minutes = (time.perf_counter() - start) / 60
+    report(str(write(name, design, model, len(data), minutes, folder)))
+
+
+def _train_and_validate(name: str, design: Design, data: Digits, n: int, report: Report) -> None:
+    rest, held_out = split(data, n)
+    reached = accuracy(train(design, rest, report), held_out)
+    report(f"{name}: {reached:.2%} on {n:,} training images that were left out")
+
+
 def main(arguments: Sequence[str] | None = None, report: Report = print) -> None:
-    """Train the model that the command line names, and write it."""
+    """Train the models that the command line names, and write or validate them."""
     parser = argparse.ArgumentParser(
         prog="python -m nni_widgets.zoo.training", description="Train a model of the zoo again."
     )
-    parser.add_argument("name", choices=models.names())
+    parser.add_argument("name", choices=(*models.names(), ALL), help="a model, or all of them")
     parser.add_argument("--out", type=Path, default=models.WEIGHTS, help="folder to write to")
     parser.add_argument("--epochs", type=_count, help="other than the recipe's number")
+    parser.add_argument(
+        "--hold-out",
+        type=_count,
+        metavar="N",
+        help="train without the last N images, print the accuracy on them, and write nothing",
+    )
     options = parser.parse_args(arguments)
-    design = DESIGNS[options.name]
-    if options.epochs is not None:
-        recipe = dataclasses.replace(design.recipe, epochs=options.epochs)
-        design = dataclasses.replace(design, recipe=recipe)
-    torch.set_num_threads(design.recipe.threads)
-    start = time.perf_counter()
     data = digits("train")
-    model = train(design, data, report)
-    minutes = (time.perf_counter() - start) / 60
-    report(str(write(options.name, design, model, len(data), minutes, options.out)))
+    if options.hold_out is not None and options.hold_out >= len(data):
+        parser.error(f"argument --hold-out: must be less than {len(data)}; got {options.hold_out}")
+    for name in models.names() if options.name == ALL else (options.name,):
+        design = _design(name, options.epochs)
+        torch.set_num_threads(design.recipe.threads)
+        if options.hold_out is None:
+            _train_and_write(name, design, data, options.out, report)
+        else:
+            _train_and_validate(name, design, data, options.hold_out, report)
 
 
 if __name__ == "__main__":

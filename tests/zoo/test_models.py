@@ -9,11 +9,42 @@ import shutil
 
 import pytest
 import torch
+from torch import nn
 
+from nni_widgets.engine.composites import PRESETS, RULES
+from nni_widgets.engine.doctor import diagnose
+from nni_widgets.engine.methods import LRP, METHODS, GradientTimesInput
+from nni_widgets.engine.methods.taylor import SimpleTaylor
+from nni_widgets.engine.rules import Zero
+from nni_widgets.engine.tape import record
 from nni_widgets.zoo import data, models, training
-from nni_widgets.zoo.designs import DESIGNS
+from nni_widgets.zoo.designs import DESIGNS, HELD_OUT, TAKEN_OVER, TEST_IMAGES
 
 NAMES = models.names()
+LEAST_ACCURACY = {
+    "digits-cnn": 0.992,
+    "digits-cnn-nobias": 0.992,
+    "digits-cnn-designed": 0.989,
+    "digits-mlp": 0.982,
+    "digits-resnet": 0.993,
+}
+LARGEST_FILE = 1_500_000
+ALL_METHODS = dict.fromkeys(
+    [*(method() for method in METHODS), *(LRP(rules()) for rules in (*PRESETS, *RULES))]
+)
+
+# Without a positive bias no unit is active at the root point 0: the derivative there is zero.
+SILENT = {("digits-cnn-designed", SimpleTaylor())}
+
+
+def kinds_in(name):
+    return {type(module) for module in models.load(name).modules()}
+
+
+def biases_of(name):
+    return {
+        key: value for key, value in models.load(name).named_parameters() if key.endswith("bias")
+    }
 
 
 @pytest.fixture
@@ -35,8 +66,27 @@ def test_accuracy_on_all_test_images_is_that_of_the_card(name):
     assert reached == pytest.approx(card.test_accuracy, abs=1e-4)
 
 
-def test_digits_cnn_is_good_enough_to_teach_with():
-    assert training.accuracy(models.load("digits-cnn"), data.digits("test")) >= 0.992
+def test_every_model_has_a_least_accuracy():
+    assert tuple(LEAST_ACCURACY) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_model_is_good_enough_to_teach_with(name):
+    """What the weights reach is that of the card: the test above."""
+    assert models.card(name).test_accuracy >= LEAST_ACCURACY[name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weight_files_are_small(name):
+    assert (models.WEIGHTS / f"{name}.safetensors").stat().st_size <= LARGEST_FILE
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_card_says_by_which_pictures_the_recipe_was_chosen(name):
+    chosen_on = models.card(name).recipe_chosen_on
+    assert chosen_on == DESIGNS[name].recipe_chosen_on
+    others = {"digits-cnn": TEST_IMAGES, "digits-resnet": TAKEN_OVER}
+    assert chosen_on == others.get(name, HELD_OUT)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -57,7 +107,8 @@ def test_card_tells_the_truth_about_weights_and_recipe(name):
 def test_card_shows_itself(name):
     card = models.card(name)
     for text in (" ".join(str(card).split()), card._repr_markdown_()):
-        for fact in (card.architecture, card.data, card.licence, f"{card.test_accuracy:.2%}"):
+        accuracy = f"{card.test_accuracy:.2%}"
+        for fact in (card.architecture, card.data, card.recipe_chosen_on, card.licence, accuracy):
             assert fact in text
         assert f"seed {card.seed}" in text
         assert f"epochs {card.recipe.epochs}" in text
@@ -91,6 +142,67 @@ def test_digits_cnn_reads_well_in_a_layer_picker():
     assert names[9:] == ["flatten", "fc1", "relu4", "fc2"]
 
 
+def test_the_other_models_read_well_in_a_layer_picker():
+    def named(name):
+        return " ".join(key for key, _ in models.load(name).named_children())
+
+    assert named("digits-cnn-nobias") == named("digits-cnn")
+    assert named("digits-cnn-designed").endswith("pool3 flatten dropout fc")
+    assert named("digits-mlp") == "flatten fc1 relu1 fc2 relu2 fc3"
+    assert named("digits-resnet") == "conv1 norm1 relu1 pool1 block1 block2 block3 pool2 flatten fc"
+
+
+@torch.no_grad()
+def test_without_biases_the_logits_scale_with_the_picture():
+    model, x = models.load("digits-cnn-nobias"), data.digits("test")[:20][0]
+    assert not biases_of("digits-cnn-nobias")
+    assert nn.BatchNorm2d not in kinds_in("digits-cnn-nobias")
+    torch.testing.assert_close(model(0.5 * x), 0.5 * model(x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", [LRP(Zero()), GradientTimesInput()], ids=str)
+def test_without_biases_the_relevance_adds_up_to_the_logit(method):
+    model, (x, y) = models.load("digits-cnn-nobias").double(), data.digits("test")[:20]
+    total = method(model, x.double(), y).sum((1, 2, 3))
+    torch.testing.assert_close(total, model(x.double())[range(20), y], rtol=1e-9, atol=1e-9)
+
+
+def test_the_designed_network_follows_the_advice():
+    biases = biases_of("digits-cnn-designed")
+    assert set(biases) == {"conv1.bias", "conv2.bias", "conv3.bias", "fc.bias"}
+    assert all((bias <= 0).all() and (bias < 0).any() for bias in biases.values())
+    kinds = [type(module) for module in models.load("digits-cnn-designed").modules()]
+    assert nn.MaxPool2d not in kinds
+    assert {kind: kinds.count(kind) for kind in (nn.AvgPool2d, nn.Dropout, nn.Linear)} == {
+        nn.AvgPool2d: 3,
+        nn.Dropout: 1,
+        nn.Linear: 1,
+    }
+
+
+def test_the_residual_network_is_a_real_one():
+    model = models.load("digits-resnet")
+    tape = record(model, data.digits("test")[:1][0])
+    sums = [op.path for op in tape.ops if op.kind == "add"]
+    assert sums == ["block1", "block2", "block3"]
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert len(norms) == 9
+    assert all(norm.num_batches_tracked > 0 for norm in norms)
+
+
+@pytest.mark.parametrize("method", ALL_METHODS, ids=str)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_method_explains_every_model(name, method):
+    model, (x, y) = models.load(name), data.digits("test")[:2]
+    report = diagnose(model, x, method)
+    assert report.healthy, report
+    relevance = method(model, x, y)
+    assert relevance.shape == x.shape
+    assert relevance.isfinite().all()
+    says_something = relevance.abs().amax((1, 2, 3)) > 0
+    assert (says_something == ((name, method) not in SILENT)).all()
+
+
 def arc(x, y, width, height, start, end):
     """Points of an ellipse's arc, angles in degrees, 0 to the right, growing downwards."""
     angles = [math.radians(start + (end - start) * step / 24) for step in range(25)]
@@ -121,9 +233,10 @@ def written(scale=1.0, right=0.0, down=0.0, width=2.5):
     return torch.cat([data.drawing(strokes, width=width) for strokes in digits])
 
 
+@pytest.mark.parametrize("name", NAMES)
 @torch.no_grad()
-def test_digits_cnn_reads_digits_drawn_in_the_middle():
-    probabilities = models.load("digits-cnn")(written()).softmax(1)
+def test_every_model_reads_digits_drawn_in_the_middle(name):
+    probabilities = models.load(name)(written()).softmax(1)
     assert probabilities.argmax(1).tolist() == list(range(10))
     assert probabilities.diagonal().min() > 0.9
 

@@ -9,7 +9,7 @@ import torch
 
 from nni_widgets.zoo import data, models, training
 from nni_widgets.zoo.augmentation import augment
-from nni_widgets.zoo.designs import DESIGNS, Recipe
+from nni_widgets.zoo.designs import DESIGNS, Recipe, lower_biases
 
 STILL = Recipe(
     rotation_degrees=0,
@@ -29,8 +29,8 @@ def some():
     return data.Digits((x * 255).round().byte(), y)
 
 
-def shortened(**changes):
-    design = DESIGNS["digits-cnn"]
+def shortened(name="digits-cnn", **changes):
+    design = DESIGNS[name]
     return dataclasses.replace(design, recipe=dataclasses.replace(design.recipe, **changes))
 
 
@@ -48,11 +48,12 @@ def test_loss_falls_and_the_model_learns(some):
     assert not model.training
 
 
-def test_the_seed_decides_everything_and_the_global_state_is_left_alone(some):
+@pytest.mark.parametrize("name", DESIGNS)
+def test_the_seed_decides_everything_and_the_global_state_is_left_alone(name, some):
     few = data.Digits(some._pixels[:64], some.labels[:64])
 
     def weights(seed):
-        model = training.train(shortened(epochs=1, seed=seed), few, lambda line: None)
+        model = training.train(shortened(name, epochs=1, seed=seed), few, lambda line: None)
         return torch.cat([p.detach().flatten() for p in model.parameters()])
 
     before = torch.get_rng_state()
@@ -64,8 +65,62 @@ def test_the_seed_decides_everything_and_the_global_state_is_left_alone(some):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_the_command_writes_what_load_reads(some, monkeypatch, tmp_path, capsys):
+def test_a_design_may_constrain_its_weights_after_every_step(some):
+    def biases_above_zero(name):
+        model = training.train(shortened(name, epochs=1), some, lambda line: None)
+        parameters = model.named_parameters()
+        return sum(int((p > 0).sum()) for key, p in parameters if key.endswith("bias"))
+
+    assert biases_above_zero("digits-cnn-designed") == 0
+    assert biases_above_zero("digits-cnn") > 0
+
+
+def test_lowering_biases_changes_nothing_but_positive_biases():
+    layer = torch.nn.Linear(3, 4)
+    weight = layer.weight.detach().clone()
+    with torch.no_grad():
+        layer.bias.copy_(torch.tensor([-2.0, 0.0, 0.5, 3.0]))
+    lower_biases(layer)
+    assert layer.bias.tolist() == [-2, 0, 0, 0]
+    assert torch.equal(layer.weight, weight)
+
+
+def test_split_keeps_every_picture_and_the_order(some):
+    first, last = training.split(some, 20)
+    assert (len(first), len(last)) == (300, 20)
+    assert torch.equal(torch.cat([first.images, last.images]), some.images)
+    assert torch.equal(torch.cat([first.labels, last.labels]), some.labels)
+
+
+@pytest.fixture
+def in_place_of_the_training_set(some, monkeypatch):
     monkeypatch.setattr(training, "digits", lambda split: some)
+
+
+@pytest.mark.usefixtures("in_place_of_the_training_set")
+def test_what_is_held_out_is_not_trained_on(some, tmp_path, capsys):
+    out = tmp_path / "new"
+    options = ["--epochs", "2", "--hold-out", "100", "--out", str(out)]
+    training.main(["digits-cnn", *options])
+    first, last = training.split(some, 100)
+    lines = []
+    model = training.train(shortened(epochs=2), first, lines.append)
+    *losses, validation = capsys.readouterr().out.splitlines()
+    assert losses == lines
+    assert f"digits-cnn: {training.accuracy(model, last):.2%} on 100 training" in validation
+    assert not out.exists()
+
+
+@pytest.mark.usefixtures("in_place_of_the_training_set")
+def test_one_command_trains_all(tmp_path):
+    training.main(["all", "--epochs", "1", "--out", str(tmp_path)])
+    for name in models.names():
+        assert models.load(name, tmp_path)
+        assert models.card(name, tmp_path).recipe == shortened(name, epochs=1).recipe
+
+
+@pytest.mark.usefixtures("in_place_of_the_training_set")
+def test_the_command_writes_what_load_reads(some, tmp_path, capsys):
     training.main(["digits-cnn", "--epochs", "2", "--out", str(tmp_path / "new")])
     card = models.card("digits-cnn", tmp_path / "new")
     model = models.load("digits-cnn", tmp_path / "new")
@@ -77,7 +132,16 @@ def test_the_command_writes_what_load_reads(some, monkeypatch, tmp_path, capsys)
     assert printed.endswith(f"{card}\n")
 
 
-@pytest.mark.parametrize("arguments", [["digits-ccn"], ["digits-cnn", "--epochs", "0"], []])
+@pytest.mark.usefixtures("in_place_of_the_training_set")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["digits-ccn"],
+        ["digits-cnn", "--epochs", "0"],
+        ["digits-cnn", "--hold-out", "320"],
+        [],
+    ],
+)
 def test_the_command_refuses_what_it_does_not_know(arguments, capsys):
     with pytest.raises(SystemExit):
         training.main(arguments)
