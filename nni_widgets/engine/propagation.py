@@ -11,6 +11,7 @@ from torch import Tensor
 from nni_widgets.engine.operations import family
 from nni_widgets.engine.rules import Rule, Share
 from nni_widgets.engine.tape import Op, Tape
+from nni_widgets.params import Declared
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +25,7 @@ class Layer:
 
     label: str
     kind: str
-    rule: Rule
+    rule: Declared
     relevance: Tensor
     arrived: Tensor
     lost: dict[str, Tensor]
@@ -70,12 +71,13 @@ class Ledger:
 
     def __init__(self, start: Tensor) -> None:
         self.layers: list[Layer] = []
-        self._in_flight = _sum((start,))
+        self._samples = len(start)
+        self._in_flight = self._sum((start,))
 
     def __call__(self, op: Op, rule: Rule, signals: tuple[Tensor, ...], share: Share) -> None:
-        arrived = _sum(signals)
-        missing = arrived - _sum(share.inputs)
-        bias = share.bias() if share.bias is not None else torch.zeros_like(missing)
+        arrived = self._sum(signals)
+        missing = arrived - self._sum(share.inputs)
+        bias = torch.zeros_like(missing) if share.bias is None else self._sum((share.bias(),))
         lost = {"bias": bias}
         cause = getattr(rule, "loss", "the rule")
         lost[cause] = lost.get(cause, 0) + missing - bias
@@ -93,6 +95,6 @@ class Ledger:
             )
         )
 
-
-def _sum(signals: tuple[Tensor, ...]) -> Tensor:
-    return torch.stack([signal.flatten(1).sum(1) for signal in signals]).sum(0)
+    def _sum(self, signals: tuple[Tensor, ...]) -> Tensor:
+        """Per sample; a layer may have joined the samples with another axis."""
+        return torch.stack([each.reshape(self._samples, -1).sum(1) for each in signals]).sum(0)

@@ -54,7 +54,11 @@ class Op:
         with torch.enable_grad():
             leaves = [value.detach().requires_grad_() for value in self.values]
             made = [t for t in pytree.tree_leaves(self.again(*leaves)) if _is_signal(t)]
-            return torch.autograd.grad(made, leaves, signals, materialize_grads=True)
+            reached = [(t, s) for t, s in zip(made, signals, strict=True) if t.requires_grad]
+            if not reached:  # only the dtype or the shape of the values was read
+                return tuple(torch.zeros_like(value) for value in self.values)
+            ends, given = zip(*reached, strict=True)
+            return torch.autograd.grad(ends, leaves, given, materialize_grads=True)
 
     def again(self, *values: Tensor) -> Any:
         """The call's result on other values."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import ipywidgets as widgets
 
@@ -60,7 +60,7 @@ def edited(composite: Preset, table: Mapping[str, Rule]) -> Composite:
 
 class _Row:
     def __init__(self, layer: Layer, changed: Callable[[], None], on_error: OnError) -> None:
-        self.rule: Rule = layer.rule
+        self.rule = cast(Rule, layer.rule)
         self._changed, self._quiet = changed, Quiet()
         name = layer.label
         self._picker = widgets.Dropdown(
@@ -79,7 +79,7 @@ class _Row:
 
     def show(self, layer: Layer, sample: int, largest: float) -> None:
         if layer.rule != self.rule:
-            self._show_rule(layer.rule)
+            self._show_rule(cast(Rule, layer.rule))
         self._bar.value = _bar(layer, sample, largest)
 
     def _show_rule(self, rule: Rule) -> None:

@@ -80,6 +80,7 @@ PAIRS = [
     for label, method in ALL.items()
     for name, case in SOUND.items()
     if not ("gate" in case.tags and any(word in label for word in NO_GATES))
+    and not (name == "attention" and "DeepLIFT" in label)
 ]
 
 

@@ -179,3 +179,26 @@ def test_relevance_scales_with_the_score() -> None:
             model[8].weight.mul_(2)
             model[8].bias.mul_(2)
         assert_near(LRP(rules=rule)(model, x, 1), 2 * before, 1e-12)
+
+
+class JoinsSamplesWithChannels(nn.Module):
+    """A layer that sees each channel of each sample as a sample of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shared, self.head = nn.Linear(9, 4), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = self.shared(x.reshape(-1, 9)).relu()
+        return self.head(rows.reshape(len(x), -1))
+
+
+def test_the_books_are_kept_per_sample_where_a_layer_joins_samples_with_channels() -> None:
+    torch.manual_seed(0)
+    model, x = JoinsSamplesWithChannels().double().eval(), torch.rand(5, 2, 3, 3).double()
+    result = with_layers(LRP(rules=Epsilon()), model, x, 1)
+    for layer in result.layers:
+        assert layer.arrived.shape == (5,)
+    (shared,) = [layer for layer in result.layers if layer.label == "shared"]
+    assert_near(shared.in_flight, result.values.flatten(1).sum(1), 1e-10)
+    assert shared.lost["bias"].abs().min() > 0

@@ -432,3 +432,14 @@ def test_simple_taylor_is_integrated_gradients_with_one_node_at_the_root(root: f
     middle = IntegratedGradients(n_steps=1, baseline=root)(model, x, 0)
     curvature = (x - root) * (model.gradient(x, 0) - model.gradient(torch.full_like(x, root), 0))
     assert_near(middle - taylor, curvature / 2, 1e-10)
+
+
+def test_the_doctor_sees_a_root_where_the_gradient_is_zero() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
+    with torch.no_grad():
+        model[0].bias.fill_(-0.5)
+        model[0].weight.fill_(1.0)
+    x = torch.full((2, 3), 0.7)
+    (finding,) = SimpleTaylor().examine(model, x)
+    assert "2 of 2 samples the gradient is 0 at the root" in str(finding)
+    assert not SimpleTaylor(root=0.5).examine(model, x)

@@ -348,3 +348,15 @@ def test_every_way_to_write_a_dense_layer_is_one(write: str) -> None:
     usual.load_state_dict(model.state_dict())
     assert [family(op) for op in canonical(record(model, x)).ops].count("affine") == 2
     assert_near(LRP()(model, x), LRP()(usual, x), 1e-12)
+
+
+def test_a_value_of_which_only_the_dtype_is_read_gets_no_signal() -> None:
+    def forward(self: nn.Module, x: Tensor) -> Tensor:
+        return (x * torch.ones(1, 3).to(x)).sum(1, keepdim=True)
+
+    model = type("Reads", (nn.Module,), {"forward": forward})().eval()
+    x = torch.rand(2, 3, dtype=torch.float64)
+    tape = record(model, x)
+    (cast,) = [op for op in tape.ops if op.kind == "to"]
+    (signal,) = cast.vjp(torch.ones(1, 3, dtype=torch.float64))
+    assert not signal.any()

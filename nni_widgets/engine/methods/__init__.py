@@ -11,6 +11,7 @@ from nni_widgets.engine.methods.baselines import (
     UniformNoise,
 )
 from nni_widgets.engine.methods.deep_taylor import DeepTaylor
+from nni_widgets.engine.methods.deeplift import DeepLIFT
 from nni_widgets.engine.methods.fluctuation import Fluctuation, fluctuation
 from nni_widgets.engine.methods.gradients import (
     Gradient,
@@ -29,6 +30,7 @@ from nni_widgets.engine.methods.translate import TranslationAverage
 METHODS: tuple[type[Method], ...] = (
     LRP,
     DeepTaylor,
+    DeepLIFT,
     IntegratedGradients,
     SmoothGrad,
     SmoothGradSquared,
@@ -49,6 +51,7 @@ __all__ = [
     "Blur",
     "Constant",
     "DeconvNet",
+    "DeepLIFT",
     "DeepTaylor",
     "Fluctuation",
     "FunctionMethod",

@@ -138,6 +138,13 @@ class SimpleTaylor(Method):
 
     def examine(self, model: nn.Module, x: Tensor) -> list[Finding]:
         found, who = super().examine(model, x), type(self).__name__
+        silent = int((self(model, x).flatten(1) == 0).all(1).sum())
+        if silent:
+            text = (
+                f"{who}: for {silent} of {len(x)} samples the gradient is 0 at the root: "
+                "every pixel gets 0. Choose a root nearer to the picture, such as NearestRoot()."
+            )
+            found.append(Finding("warning", text))
         root = self._root(model, x, resolve(None, logits_of(who, model, x), who))
         missed = int((~root.found).sum())
         if missed:
