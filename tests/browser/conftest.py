@@ -1,9 +1,11 @@
 """One JupyterLab and one Chromium for all browser tests; a fresh page for each."""
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from tests.browser.harness import Lab, fresh_page, launch_chromium
+
+expect.set_options(timeout=20_000)  # a busy machine is late, not wrong
 
 
 def pytest_collection_modifyitems(items):

@@ -1,8 +1,12 @@
 """Steps of a user of an explorer, for the journeys."""
 
+import base64
+import io
 import re
 import time
 
+import numpy as np
+from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.harness import (
@@ -15,7 +19,16 @@ from tests.browser.harness import (
     watch,
 )
 
+STROKES = "strokes=[[(8, 8), (20, 8), (13, 22)]]"
 SEVEN = ((0.28, 0.28), (0.45, 0.28), (0.72, 0.28), (0.65, 0.45), (0.55, 0.62), (0.46, 0.8))
+
+SHOWN = """element => {
+  const canvas = document.createElement('canvas');
+  canvas.width = element.naturalWidth; canvas.height = element.naturalHeight;
+  canvas.getContext('2d').drawImage(element, 0, 0);
+  return canvas.toDataURL('image/png').split(',')[1];
+}"""
+IN_THE_KERNEL = "__import__('base64').b64encode(explorer._maps[0]._picture.value).decode()"
 
 
 def open_explorer(page: Page, *lines: str) -> Locator:
@@ -80,8 +93,32 @@ def wiggle(page: Page, slider: Locator, events: int = 30, seconds: float = 0.6) 
 
 
 def alike(page: Page, css: str) -> None:
-    """Wait until all elements that this selects have the same text."""
-    same = (
-        "css => new Set(Array.from(document.querySelectorAll(css), e => e.textContent)).size === 1"
-    )
+    """Wait until the first two elements that this selects have the same text."""
+    same = """css => {
+      const [first, second] = document.querySelectorAll(css);
+      return first.textContent === second.textContent;
+    }"""
     page.wait_for_function(same, arg=css)
+
+
+def assert_in_step(page: Page, explorer: Locator) -> None:
+    """The picture in the page becomes, pixel by pixel, the one that the kernel has."""
+    shown = explorer.locator("img.nn-heatmap").first
+    deadline = time.monotonic() + 10
+    while True:
+        expected = decoded(asked(page, IN_THE_KERNEL))
+        found = picture_in(shown)
+        if np.array_equal(found, expected) or time.monotonic() > deadline:
+            break
+        page.wait_for_timeout(200)
+    np.testing.assert_array_equal(found, expected)
+
+
+def picture_in(shown: Locator) -> np.ndarray:
+    """What an image in the page shows, in its own resolution."""
+    return decoded(shown.evaluate(SHOWN))
+
+
+def decoded(text: str) -> np.ndarray:
+    """The pixels of a picture file in base64."""
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB"))

@@ -25,7 +25,8 @@ window.harness = (() => {
   }
 
   const runAll = (seconds) => within(seconds, runEveryCell());
-  const runCell = (source, seconds) => within(seconds, addAndRun(source));
+  const runCell = (source, seconds) => within(seconds, addCell(source).then(runTheActiveCell));
+  const runActiveCell = (seconds) => within(seconds, runTheActiveCell());
 
   async function runEveryCell() {
     const panel = await connectedPanel();
@@ -33,15 +34,25 @@ window.harness = (() => {
     return [finished, outputs(panel)];
   }
 
-  async function addAndRun(source) {
+  async function addCell(source) {
     const panel = await connectedPanel();
     const notebook = panel.content;
     const end = notebook.model.cells.length;
     notebook.model.sharedModel.insertCell(end, {cell_type: 'code', source});
     notebook.deselectAll();
     notebook.activeCellIndex = end;
+  }
+
+  async function runTheActiveCell() {
+    const panel = await connectedPanel();
+    const place = panel.content.activeCellIndex;
     const finished = await window.jupyterapp.commands.execute('notebook:run-cell');
-    return [finished, [outputs(panel)[end]]];
+    return [finished, [outputs(panel)[place]]];
+  }
+
+  async function editNewCell() {
+    await addCell('');
+    await window.jupyterapp.commands.execute('notebook:enter-edit-mode');
   }
 
   const save = () => window.jupyterapp.commands.execute('docmanager:save');
@@ -94,5 +105,5 @@ window.harness = (() => {
     return performance.now() - Math.max(...times) > quiet;
   }
 
-  return {isOpen, runAll, runCell, save, watch, settled};
+  return {isOpen, runAll, runCell, runActiveCell, editNewCell, save, watch, settled};
 })();

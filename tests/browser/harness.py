@@ -206,6 +206,13 @@ def run_cell(page: Page, source: str, seconds: float = 60) -> str:
     return _text_of_the_run(*page.evaluate(run, [source, seconds]))
 
 
+def paste_and_run(page: Page, seconds: float = 60) -> str:
+    """Paste the clipboard into a new cell by the keyboard, run it, return the text it printed."""
+    page.evaluate("() => harness.editNewCell()")
+    page.keyboard.press("Control+v")
+    return _text_of_the_run(*page.evaluate("limit => harness.runActiveCell(limit)", seconds))
+
+
 def drag(page: Page, target: Locator, points: Sequence[tuple[float, float]], ms: int = 12) -> None:
     """Press at the first point, move through the others, release at the last.
 
@@ -222,6 +229,26 @@ def drag(page: Page, target: Locator, points: Sequence[tuple[float, float]], ms:
         page.mouse.move(x, y)
         page.wait_for_timeout(ms)
     page.mouse.up()
+
+
+def touch(page: Page, target: Locator, points: Sequence[tuple[float, float]], ms: int = 12) -> None:
+    """As ``drag``, with a finger."""
+    target.scroll_into_view_if_needed()
+    box = target.bounding_box()
+    finger = page.context.new_cdp_session(page)
+
+    def put(kind: str, *places: tuple[float, float]) -> None:
+        at = [
+            {"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"]} for x, y in places
+        ]
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": at})
+
+    put("touchStart", points[0])
+    for point in points[1:]:
+        put("touchMove", point)
+        page.wait_for_timeout(ms)
+    put("touchEnd")
+    finger.detach()
 
 
 def pixels(page: Page, target: Locator) -> np.ndarray:

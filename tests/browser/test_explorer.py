@@ -1,18 +1,15 @@
 """Journeys through an explorer in a real JupyterLab, as its users make them."""
 
-import base64
-import io
 import re
-import time
 
-import nbformat
 import numpy as np
 from PIL import Image
 from playwright.sync_api import expect
 
 from tests.browser.explorers import (
-    alike,
+    STROKES,
     asked,
+    assert_in_step,
     changes,
     draw_seven,
     open_explorer,
@@ -20,46 +17,15 @@ from tests.browser.explorers import (
     says,
     wiggle,
 )
-from tests.browser.harness import (
-    drag,
-    open_notebook,
-    pixels,
-    run_cell,
-    save_and_reload,
-    watch,
-)
+from tests.browser.harness import paste_and_run, watch
 
-SEVEN = "strokes=[[(8, 8), (20, 8), (13, 22)]]"
-SHOWN = """element => {
-  const canvas = document.createElement('canvas');
-  canvas.width = element.naturalWidth; canvas.height = element.naturalHeight;
-  canvas.getContext('2d').drawImage(element, 0, 0);
-  return canvas.toDataURL('image/png').split(',')[1];
-}"""
-IN_THE_KERNEL = "__import__('base64').b64encode(explorer._panes[0]._picture.value).decode()"
+ON_THE_CLIPBOARD = "async text => await navigator.clipboard.readText() === text"
 SLOW = """
 import time
 def slow(model, x, target):
     time.sleep(0.02)
     return nni.Gradient()(model, x, target)
 """
-
-
-def decoded(text):
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB"))
-
-
-def assert_in_step(page, explorer):
-    """The picture in the page becomes, pixel by pixel, the one that the kernel has."""
-    shown = explorer.locator("img.nn-heatmap").first
-    deadline = time.monotonic() + 10
-    while True:
-        expected = decoded(asked(page, IN_THE_KERNEL))
-        found = decoded(shown.evaluate(SHOWN))
-        if np.array_equal(found, expected) or time.monotonic() > deadline:
-            break
-        page.wait_for_timeout(200)
-    np.testing.assert_array_equal(found, expected)
 
 
 def test_draw_see_why_and_copy_the_code(page):
@@ -91,15 +57,49 @@ def test_draw_see_why_and_copy_the_code(page):
         changes(page, explorer, lambda handle=handle: handle.press("ArrowRight"))
     assert asked(page, "explorer.method.noise_level, explorer.method.n_samples") == "0.155 38"
 
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     explorer.locator(".nn-copy-as-code").click()
     cell = explorer.locator(".nn-code textarea")
     expect(cell).to_have_value(re.compile(r"nni\.explain"))
-    assert run_cell(page, cell.input_value()).strip() == asked(page, "explorer.digest()")
+    page.wait_for_function(ON_THE_CLIPBOARD, arg=asked(page, "explorer.code()"))
+    assert paste_and_run(page).strip() == asked(page, "explorer.digest()")
     assert_in_step(page, explorer)
 
 
+READ_PIXEL = """(lambda values, row, column:
+    f'pixel ({column}, {row}): {values[row, column]:+.4g}, '
+    f'{100 * values[row, column] / values.sum():.1f} %% of the sum'
+)(explorer.explanation.heatmap().double().numpy(), %d, %d)"""
+
+
+def test_point_at_pixels_and_save_picture_and_numbers(page):
+    explorer = open_explorer(page, f"nni.draw({STROKES})")
+    heatmap, reading = explorer.locator("img.nn-heatmap").first, explorer.locator(".nn-hover").first
+    expect(reading).to_have_text("point at a pixel to read it")
+    for row, column in ((8, 10), (9, 19), (21, 13)):
+        expected = asked(page, READ_PIXEL % (row, column))
+        heatmap.scroll_into_view_if_needed()
+        box = heatmap.bounding_box()
+        x, y = ((place + 0.5) / 28 for place in (column, row))
+        page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=4)
+        expect(reading).to_have_text(expected)
+
+    with page.expect_download() as picture:
+        explorer.locator(".nn-save-png").click()
+    assert picture.value.suggested_filename == "heatmap-1.png"
+    saved = Image.open(picture.value.path())
+    assert saved.text["Method"] == "nni.LRP()"
+    with page.expect_download() as numbers:
+        explorer.locator(".nn-save-numbers").click()
+    assert numbers.value.suggested_filename == "attribution-1.npz"
+    with np.load(numbers.value.path()) as arrays:
+        total = float(arrays["attribution"].sum(dtype=np.float64))
+    shown = float(asked(page, "explorer.explanation.attribution.double().sum().item()"))
+    np.testing.assert_allclose(total, shown, rtol=1e-6)
+
+
 def test_a_fast_drag_ends_on_the_last_value_with_nothing_queued(page):
-    explorer = open_explorer(page, f"nni.draw(method=nni.IntegratedGradients(), {SEVEN})")
+    explorer = open_explorer(page, f"nni.draw(method=nni.IntegratedGradients(), {STROKES})")
     with watch(page, explorer.locator("img.nn-heatmap").first) as seen:
         wiggle(page, explorer.locator(".nn-n_steps").first)
         seen.settle(600)
@@ -116,7 +116,7 @@ def test_slow_work_shows_its_steps_and_stops_at_once(page):
     explorer = open_explorer(
         page,
         SLOW,
-        f"nni.draw({SEVEN}, methods=[nni.LRP(), nni.SmoothGrad(of=slow, n_samples=800)])",
+        f"nni.draw({STROKES}, methods=[nni.LRP(), nni.SmoothGrad(of=slow, n_samples=800)])",
     )
     explorer.locator(".nn-method select").first.select_option("SmoothGrad")
     progress = explorer.locator(".nn-progress")
@@ -172,43 +172,3 @@ def test_errors_are_said_in_place_and_everything_stays_usable(page):
     field.press("Enter")
     says(explorer, "predicted")
     assert asked(page, "explorer.method.noise_level") == "0.3"
-
-
-def test_reload_second_display_and_a_notebook_without_its_kernel(page):
-    explorer = open_explorer(page, f"nni.draw({SEVEN})")
-    pad, heatmap = explorer.locator(".nn-pad canvas"), explorer.locator("img.nn-heatmap").first
-    drawn = pixels(page, pad)
-    assert drawn.max() == 255
-    save_and_reload(page)
-    expect(heatmap).to_be_visible()
-    says(explorer, "predicted 7")
-    np.testing.assert_array_equal(pixels(page, pad), drawn)
-    assert_in_step(page, explorer)
-
-    run_cell(page, "explorer")
-    expect(page.locator(".nn-explorer")).to_have_count(2)
-    first, second = (page.locator(".nn-explorer").nth(i) for i in range(2))
-    changes(page, first, lambda: second.locator(".nn-target select").select_option("3"))
-    says(first, "explained: 3")
-    drag(page, second.locator(".nn-pad canvas"), [(0.2, 0.5), (0.8, 0.5)])
-    alike(page, ".nn-explorer .nn-status")
-    assert_in_step(page, second)
-    with page.expect_download() as saved:
-        second.locator(".nn-save-png").click()
-    assert Image.open(saved.value.path()).text["Method"] == "nni.LRP()"
-
-    page.evaluate("() => harness.save()")
-    open_notebook(page, sent_to_somebody(page))
-    picture = page.locator(".jp-OutputArea-output img").first
-    expect(picture).to_be_visible()
-    assert len(np.unique(pixels(page, picture).reshape(-1, 3), axis=0)) > 20
-
-
-def sent_to_somebody(page):
-    """The saved notebook as one that this JupyterLab has not made: its kernel is gone."""
-    page.lab.shut_down_kernels()
-    saved = page.lab.root / page.url.rpartition("/")[2].partition("?")[0]
-    notebook = nbformat.read(saved, as_version=4)
-    notebook.cells[0].source += "  # sent"
-    nbformat.write(notebook, saved.with_name("sent.ipynb"))
-    return "sent.ipynb"

@@ -3,10 +3,17 @@
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.explorers import alike, asked, changes, open_explorer, says
-from tests.browser.harness import run_cell
+from tests.browser.explorers import (
+    SEVEN,
+    STROKES,
+    alike,
+    asked,
+    changes,
+    open_explorer,
+    says,
+)
+from tests.browser.harness import pixels, run_cell, touch
 
-SEVEN = "strokes=[[(8, 8), (20, 8), (13, 22)]]"
 THEMES = ("JupyterLab Light", "JupyterLab Dark")
 NAMELESS = """explorer => {
   const wanted = 'input, select, textarea, button, progress, img, [role=slider], [role=img], ' +
@@ -58,7 +65,7 @@ FOCUSED = "() => document.activeElement.closest('.nn-explorer') && document.acti
 @pytest.fixture
 def explorer(page):
     """An explorer with everything it can show: a comparison, the code, a rule table."""
-    shown = open_explorer(page, f"nni.draw({SEVEN})")
+    shown = open_explorer(page, f"nni.draw({STROKES})")
     run_cell(page, "explorer.compare = nni.SmoothGrad()")
     shown.locator(".nn-copy-as-code").click()
     expect(shown.locator(".nn-code textarea")).to_be_visible()
@@ -95,7 +102,7 @@ def test_names_contrast_and_width(page, explorer):
 
 
 def test_everything_by_keyboard(page):
-    explorer = open_explorer(page, f"nni.draw({SEVEN})")
+    explorer = open_explorer(page, f"nni.draw({STROKES})")
     cells = page.evaluate(CELLS)
     expected = explorer.evaluate(
         """e => Array.from(e.querySelectorAll(
@@ -129,17 +136,36 @@ def test_everything_by_keyboard(page):
     says(explorer, "predicted")
 
 
+def test_a_finger_draws_on_a_narrow_page(page):
+    page.set_viewport_size({"width": 690, "height": 1000})
+    explorer = open_explorer(page, "nni.draw(strokes=[[(14, 6), (14, 22)]])")
+    explorer.locator(".nn-clear").click()
+    says(explorer, "Draw a digit")
+    pad = explorer.locator(".nn-pad canvas")
+    assert pixels(page, pad)[4:-4, 4:-4].max() == 0
+    place = pad.bounding_box()
+    changes(page, explorer, lambda: touch(page, pad, SEVEN))
+    says(explorer, "predicted 7")
+    assert pixels(page, pad)[4:-4, 4:-4].max() == 255
+    assert pad.bounding_box() == place, "the page must not scroll under the finger"
+
+
 def test_two_methods_and_two_explorers(page):
     explorer = open_explorer(
-        page, "model = nni.models.load('digits-cnn')", f"nni.draw(model, {SEVEN})"
+        page, "model = nni.models.load('digits-cnn')", f"nni.draw(model, {STROKES})"
     )
     explorer.get_by_label("compare two methods").check()
     heatmaps = explorer.locator("img.nn-heatmap")
     expect(heatmaps.nth(1)).to_be_visible()
     alike(page, ".nn-explorer .nn-ends")
+    common = explorer.locator(".nn-ends").first.inner_text()
+    explorer.get_by_label("one scale for both").uncheck()
+    expect(explorer.locator(".nn-ends").first).not_to_have_text(common, use_inner_text=True)
+    explorer.get_by_label("one scale for both").check()
+    alike(page, ".nn-explorer .nn-ends")
     alone = asked(page, "explorer.digest()")
 
-    run_cell(page, f"other = nni.draw(model, {SEVEN}, method=nni.SmoothGrad()); other")
+    run_cell(page, f"other = nni.draw(model, {STROKES}, method=nni.SmoothGrad()); other")
     expect(page.locator(".nn-explorer")).to_have_count(2)
     other = page.locator(".nn-explorer").nth(1)
     changes(page, other, lambda: other.locator(".nn-noise_level .noUi-handle").press("ArrowRight"))
