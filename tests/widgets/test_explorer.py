@@ -3,24 +3,24 @@
 The expectations of an explorer, and the test that holds each of them (B: in tests/browser):
 
 ==  =============================================================================================
- 1  first paint, words before it     test_words_before_the_first_picture; benchmarks/latency.py
+ 1  first paint, words before it     B words; benchmarks/latency.py
  2  first picture after an event     benchmarks/latency.py
- 3  the last value, never an older   test_the_last_of_many_changes_is_shown; B slider drag
- 4  progress and cancel              test_progress_…, test_cancel_…; B cancel
+ 3  the last value, never an older   test_the_last_of_many_changes_is_shown; B fast drag
+ 4  progress and cancel              test_progress_…, test_cancel_…; B slow work
  5  reset, undo, random, defaults    test_reset_…; test_inputs, test_controls
- 6  copy as code                     test_the_copied_cell_…; B drawing
- 7  PNG and npz                      test_save_…
+ 6  copy as code                     test_the_copied_cell_…; B draw (real clipboard, pasted, run)
+ 7  PNG and npz                      test_save_…; B point and save
  8  errors in place                  test_what_goes_wrong_…; B errors
  9  bad input named before compute   test_what_goes_wrong_…
-10  click a bar, a layer; hover      test_a_clicked_bar_…, test_a_layer_…; B drawing
-11  compare on one scale             test_compare_…; B compare
+10  click a bar, a layer; hover      test_a_clicked_bar_…, test_a_layer_…; B draw, point
+11  compare on one scale             test_compare_…; B two methods
 12  keyboard                         test_inputs (Escape, pad); B keyboard
 13  words, contrast, names           test_the_status_says_…; B names and contrast
-14  1280 px, one column              B width
-15  reload, two displays, reopened   test_the_mime_bundle_…; B reload
+14  1280 px, one column, touch       B width, finger
+15  reload, two displays, reopened   test_the_mime_bundle_…; B reload, saved, sent
 16  two explorers on one model       test_two_explorers_…; B two explorers
 17  closing leaves nothing           test_fifty_explorers_…
-18  large type                       test_large_type (Voilà is no dependency and not tested)
+18  large type                       test_large_type (Voilà was tried by hand: it needs a CDN)
 ==  =============================================================================================
 """
 
