@@ -5,6 +5,8 @@ Like the figures, each shows itself in a notebook and has a short text form, whi
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -12,7 +14,7 @@ import numpy as np
 from figures import AGAINST, FAINT, FOR, GREY, INK, Drawing, svg, text
 from nni_widgets.pictures.heatmap import scale_of
 from nni_widgets.pictures.numbers import number
-from nni_widgets.pictures.render import colours_of
+from nni_widgets.pictures.render import palette_image
 
 COLOURS = (FOR, AGAINST, "#1b7f6b", "#b03060", "#4477aa", "#777777")
 _DASHES = ("", "7 4", "2 3", "9 3 2 3", "4 4", "1 5")
@@ -75,17 +77,17 @@ def plane(
     middle = np.arange(_CELLS) * step - reach + step / 2
     x1, x2 = np.meshgrid(middle, middle)
     values = np.asarray(function(x1, x2), dtype=float)
-    scale, size = scale_of(values), _SIDE / _CELLS
 
     def place(u: float, v: float) -> tuple[float, float]:
         return 40 + _SIDE * (u + reach) / (2 * reach), 12 + _SIDE * (reach - v) / (2 * reach)
 
-    parts = []
-    for i, j in np.ndindex(values.shape):
-        left, top = place(x1[i, j] - step / 2, x2[i, j] + step / 2)
-        colour = "#" + bytes(colours_of(values[i, j], scale)).hex()
-        parts.append(f'<rect x="{left:.1f}" y="{top:.1f}" width="{size + 0.3:.1f}" '
-                     f'height="{size + 0.3:.1f}" fill="{colour}"/>')  # fmt: skip
+    left, top = place(-reach, reach)
+    parts = [
+        (
+            f'<image x="{left:.0f}" y="{top:.0f}" width="{_SIDE}" height="{_SIDE}" '
+            f'style="image-rendering:pixelated" href="{_embedded(values[::-1])}"/>'
+        )
+    ]
     for (u, v), (du, dv) in arrows:
         parts += _arrow(place(u, v), place(u + du, v + dv))
     words = []
@@ -100,6 +102,13 @@ def plane(
         parts.append(text(20, place(0, at)[1], f"{at:g}", GREY, size=12))
     words.append(f"from {number(float(values.min()))} to {number(float(values.max()))}")
     return Drawing(svg(_SIDE + 130, _SIDE + 44, parts), "\n".join(words))
+
+
+def _embedded(values: np.ndarray) -> str:
+    """A map in colours as a PNG inside an address; not compressed, so the same on every machine."""
+    image, buffer = palette_image(values, scale_of(values)), io.BytesIO()
+    image.save(buffer, "PNG", compress_level=0)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def _span(low: float, high: float) -> tuple[float, float]:
