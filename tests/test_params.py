@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+import nni_widgets as nni
 from nni_widgets.engine import composites, methods, rules
 from nni_widgets.params import Declared, Param, as_code, nameless, param, params
 
@@ -27,6 +28,7 @@ CLASSES = sorted(
 )
 NAMES: dict[str, Any] = {
     **{cls.__name__: cls for cls in subclasses(Declared)},
+    **{name: getattr(nni, name) for name in nni.__all__},
     "baseline": torch.zeros(2),
 }
 DECLARED = [

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from nni_widgets.engine.multipliers import (
     Carry,
-    Gradient,
     LinearRule,
     Mixed,
     Multiplier,
@@ -18,6 +17,7 @@ from nni_widgets.engine.multipliers import (
     Product,
     Rescale,
     RevealCancel,
+    Slope,
     StraightMaximum,
     carries_parts,
 )
@@ -31,7 +31,7 @@ Word = Literal["linear", "rescale", "reveal-cancel"]
 Home = Literal["conv", "dense"]
 
 NONLINEAR: dict[Word, PairRule] = {
-    "linear": Gradient(),
+    "linear": Slope(),
     "rescale": Rescale(),
     "reveal-cancel": RevealCancel(),
 }

@@ -49,10 +49,10 @@ class DeepLIFT(Method):
     )
     adds_up_to: ClassVar[AddsUpTo] = "difference"
     conv: Word = param(
-        "rescale", "rule of the nonlinearities after convolutions", choices=tuple(NONLINEAR)
+        "rescale", "the rule after convolutions", choices=tuple(NONLINEAR)
     )
     dense: Word = param(
-        "reveal-cancel", "rule of the nonlinearities after dense layers", choices=tuple(NONLINEAR)
+        "reveal-cancel", "the rule after dense layers", choices=tuple(NONLINEAR)
     )
     reference: AnyBaseline = param(
         Constant(), "x⁰: a number, a picture, or how to make one", options=lambda: BASELINES
