@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from nni_widgets.engine.operations import affine, derivative, family
+from nni_widgets.engine.operations import affine, bounds, derivative, family
 from nni_widgets.engine.pairs import Pair
 from nni_widgets.engine.tape import Op
 from nni_widgets.engine.weights import modified
@@ -176,7 +176,7 @@ class StraightMaximum(PairRule):
         return a.div_(b.add_(a)).nan_to_num_(0)
 
 
-class Gradient(PairRule):
+class Slope(PairRule):
     """Nonlinearities by their derivative at x: the Linear rule alone, which does not add up."""
 
     loss: ClassVar[str] = "nonlinearity"
@@ -193,7 +193,7 @@ class Gradient(PairRule):
         return _slope(pair.op, pair.op.results[0])
 
 
-class Rescale(Gradient):
+class Rescale(Slope):
     """Nonlinearities by the slope of the secant, ``m = Δy / Δx``; the derivative where Δx is tiny.
 
     Source: sec. 3.5.2.
@@ -250,7 +250,8 @@ class RevealCancel(PairRule):
         return with_up - with_down
 
     def _old_slope(self, pair: Pair, old: Tensor) -> Tensor:
-        return _slope(pair.op if pair.op.kind == "relu" else pair.at_reference(), old)
+        told_by_output = pair.op.kind == "relu" or bounds(pair.op) is not None
+        return _slope(pair.op if told_by_output else pair.at_reference(), old)
 
 
 _EXACT = {"relu", "relu6", "hardtanh", "clamp", "clamp_min", "clip", "threshold"}
@@ -273,6 +274,9 @@ def _slope(op: Op, y: Tensor) -> Tensor:
     """The derivative of a step that acts on each number alone; that of a ReLU is a mask."""
     if op.kind == "relu":
         return y > 0
+    ends = bounds(op)
+    if ends is not None:
+        return (y > ends[0]) & (y < ends[1])
     return op.vjp(torch.ones_like(op.values[0]))[0]
 
 

@@ -151,10 +151,24 @@ def derivative(op: Op, signal: Tensor) -> tuple[Tensor, ...]:
         return (_to_winners(op, op.winners, signal),)
     if op.kind == "relu":
         return (torch.ops.aten.threshold_backward(signal, op.results[0], 0),)
+    ends = bounds(op)
+    if ends is not None:
+        return (torch.ops.aten.hardtanh_backward(signal, op.results[0], *ends),)
     if family(op) == "affine":
         layer = affine(op)
         return (layer.transpose(layer.weight, signal),)
     return op.vjp(signal)
+
+
+def bounds(op: Op) -> tuple[float, float] | None:
+    """The ends between which a bounded ReLU has the slope 1, as its output tells."""
+    if op.kind == "relu6":
+        return 0.0, 6.0
+    if op.kind != "hardtanh":
+        return None
+    given = {"min_val": -1.0, "max_val": 1.0} | op.kwargs
+    given |= dict(zip(("min_val", "max_val"), op.args[1:], strict=False))
+    return given["min_val"], given["max_val"]
 
 
 def _is_plain_sum(op: Op) -> bool:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nni_widgets.engine.composites import EpsilonGammaBox
 from nni_widgets.engine.methods import LRP, Method
-from nni_widgets.engine.methods.base import AnyMethod, as_method
+from nni_widgets.engine.methods.base import AnyMethod, Result, as_method
 from nni_widgets.engine.targets import Target
 from nni_widgets.pictures.explanation import Explanation
 from nni_widgets.pictures.render import Level
@@ -20,6 +20,7 @@ __all__ = [
     "class_names",
     "default_method",
     "explain",
+    "explanation_of",
     "explanations",
     "picture_range",
 ]
@@ -52,11 +53,15 @@ def explanations(
     for result in chosen.steps(model, x, target, layers=True):
         if kept is None:
             kept = x.detach().clone()
-            low, high = picture_range(model, kept)
-        numbers = tuple(map(str, range(result.logits.shape[1])))
-        names = class_names(model)
-        classes = names if len(names) == len(numbers) else numbers
-        yield Explanation(kept, chosen, result, classes, low, high)
+        yield explanation_of(model, kept, chosen, result)
+
+
+def explanation_of(model: nn.Module, x: Tensor, method: Method, result: Result) -> Explanation:
+    """What a method found out about a model's answers to x, with what is needed to show it."""
+    numbers = tuple(map(str, range(result.logits.shape[1])))
+    names = class_names(model)
+    classes = names if len(names) == len(numbers) else numbers
+    return Explanation(x, method, result, classes, *picture_range(model, x))
 
 
 def default_method(model: nn.Module) -> Method:

@@ -1,24 +1,37 @@
-"""Explorers and what they are made of: ipywidgets in Python, and three small ES modules.
+"""Explorers and what they are made of: ipywidgets in Python, and four small ES modules.
 
-``scaffold`` is what all explorers have in common, ``explorer`` (one method or two), ``noise`` and
-``path`` are explorers. They join ``inputs`` (what is explained), ``maps`` and ``panes`` (a heatmap,
-and the method that makes it), ``controls`` (the only place that knows a slider), ``rule_table``,
-``charts``, and ``page`` and ``labels`` (what only the browser can do). ``pad`` is the pen.
+``scaffold`` is what all explorers have in common; ``explorer`` (one method or two), ``rules``,
+``layers``, ``covering``, ``path``, ``noise`` and ``references`` are explorers. They join ``inputs``
+(what is explained), ``maps`` and ``panes`` (a heatmap, and the method that makes it), ``controls``
+(the only place that knows a slider), ``rule_table``, ``network``, ``charts``, and ``page`` and
+``labels`` (what only the browser can do). ``pad`` is the pen, ``frame`` is dragged over a picture.
 """
 
+from nni_widgets.widgets.covering import OcclusionExplorer, explore_occlusion
 from nni_widgets.widgets.explorer import Explorer
+from nni_widgets.widgets.layers import LayersExplorer, explore_layers
 from nni_widgets.widgets.noise import NoiseExplorer, explore_noise
 from nni_widgets.widgets.opening import draw, explore
 from nni_widgets.widgets.pad import DrawingPad
 from nni_widgets.widgets.path import PathExplorer, explore_path
+from nni_widgets.widgets.references import ReferencesExplorer, explore_references
+from nni_widgets.widgets.rules import RulesExplorer, explore_rules
 
 __all__ = [
     "DrawingPad",
     "Explorer",
+    "LayersExplorer",
     "NoiseExplorer",
+    "OcclusionExplorer",
     "PathExplorer",
+    "ReferencesExplorer",
+    "RulesExplorer",
     "draw",
     "explore",
+    "explore_layers",
     "explore_noise",
+    "explore_occlusion",
     "explore_path",
+    "explore_references",
+    "explore_rules",
 ]

@@ -1,4 +1,4 @@
-"""Charts: the class scores, whose bars can be clicked, and lines."""
+"""Charts: the class scores, whose bars can be clicked, lines, and the way of the relevance."""
 
 from __future__ import annotations
 
@@ -8,9 +8,16 @@ from typing import Any
 import bqplot
 import numpy as np
 
+from nni_widgets.pictures.flow import FlowRow
+
 _MOST = 10
 _A_LITTLE = 1e-6
 _PLAIN, _CHOSEN, _SECOND = "#9aa5b1", "#e66101", "#5e3c99"
+HANDED_ON = "handed on"
+_ON = "#4c78a8"
+_CAUSES = ("#e69f00", "#cc79a7", "#009e73", "#d55e00", "#56b4e9", "#f0e442", "#7f3c8d")
+_ROW_HEIGHT, _ROWS_MARGIN = 22, 34
+_LETTER, _LEAST_LABEL, _LONGEST_LABEL = 6.6, 50, 200
 
 
 class ClassBars:
@@ -153,6 +160,88 @@ class LineChart:
         """Show no line."""
         self.show(np.array([0.0, 1.0]), self._nothing)
         self._dot.x = self._dot.y = []
+
+
+class FlowChart:
+    """What arrived at each layer as a bar: the part handed on, then what was lost, by cause.
+
+    A cause that added relevance points to the other side. A click on a row chooses its layer:
+    ``on_choose(label)``; ``name`` is the CSS class. ``colours`` are those of the causes so far:
+    each keeps its own.
+    """
+
+    def __init__(self, name: str, on_choose: Callable[[str], None]) -> None:
+        self._on_choose = on_choose
+        self._labels: tuple[str, ...] = ()
+        self.colours: dict[str, str] = {HANDED_ON: _ON}
+        rows, sums = bqplot.OrdinalScale(reverse=True), bqplot.LinearScale()
+        looks: dict[str, Any] = {
+            "x": [""],
+            "scales": {"x": rows, "y": sums},
+            "orientation": "horizontal",
+        }
+        self._bars = bqplot.Bars(y=[0.0], colors=[_ON], padding=0.3, **looks)
+        self._rows = bqplot.Bars(y=[0.0], colors=[_PLAIN], padding=0.0, **looks)
+        self._rows.on_element_click(self._clicked)
+        text = {"font-size": "12px", "fill": "var(--jp-ui-font-color1, #222)"}
+        self._ticks = bqplot.Axis(scale=sums, tick_style=text, tick_format="~g", grid_lines="none")
+        labels = bqplot.Axis(scale=rows, side="left", tick_style=text, grid_lines="none")
+        self.widget = bqplot.Figure(
+            marks=[self._bars, self._rows],
+            axes=[labels, self._ticks],
+            background_style={"fill": "transparent"},
+            animation_duration=0,
+            display_toolbar=False,
+            min_aspect_ratio=0.05,
+            max_aspect_ratio=20,
+        )
+        self.widget.layout.width = "430px"
+        self.widget.add_class(name)
+        self.clear()
+
+    def show(self, rows: Sequence[FlowRow], chosen: str) -> None:
+        """Show these rows, from above, with that of the chosen layer marked."""
+        causes = list(dict.fromkeys(cause for row in rows for cause in row.lost))
+        lost = np.array([[row.lost.get(cause, 0.0) for row in rows] for cause in causes])
+        lost = lost.reshape(len(causes), len(rows))
+        parts = np.vstack([[row.arrived for row in rows] - lost.sum(0), lost])
+        low, high = np.minimum(parts, 0).sum(0).min(), np.maximum(parts, 0).sum(0).max()
+        self._labels = tuple(row.label for row in rows)
+        self._ticks.tick_values = _round_numbers(float(low), float(high))
+        self.widget.layout.height = f"{_ROWS_MARGIN + _ROW_HEIGHT * len(rows)}px"
+        self.widget.fig_margin = {"top": 4, "bottom": 26, "left": self._margin(), "right": 14}
+        with self._bars.hold_sync():
+            self._bars.x, self._bars.y = self._labels, parts
+            self._bars.colors = [_ON, *map(self.colour, causes)]
+        with self._rows.hold_sync():
+            self._rows.x, self._rows.base = self._labels, float(low)
+            self._rows.y = np.full(len(rows), float(high))
+        self.mark(chosen)
+
+    def mark(self, chosen: str) -> None:
+        """Mark the row of this layer."""
+        self._rows.opacities = [0.2 if label == chosen else 0.0 for label in self._labels] or [0.0]
+
+    def _margin(self) -> int:
+        """As much as the longest label needs."""
+        longest = round(_LETTER * max(map(len, self._labels), default=0)) + 16
+        return min(max(longest, _LEAST_LABEL), _LONGEST_LABEL)
+
+    def colour(self, cause: str) -> str:
+        """The colour of a cause."""
+        return self.colours.setdefault(cause, _CAUSES[(len(self.colours) - 1) % len(_CAUSES)])
+
+    def clear(self) -> None:
+        """Show no bar."""
+        self._labels = ()
+        self._bars.y = self._rows.y = np.zeros(1)
+        self._bars.x = self._rows.x = [""]
+        self._rows.opacities = [0.0]
+
+    def _clicked(self, _: Any, event: dict[str, Any]) -> None:
+        index = event.get("data", {}).get("index")
+        if index is not None and int(index) < len(self._labels):
+            self._on_choose(self._labels[int(index)])
 
 
 def _round_numbers(low: float, high: float) -> np.ndarray[Any, Any]:

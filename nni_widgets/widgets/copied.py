@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from nni_widgets.engine.methods import FunctionMethod, Method
+from nni_widgets.engine.methods import FunctionMethod
 from nni_widgets.engine.targets import Difference, Target
-from nni_widgets.params import as_code, name_of, nameless
+from nni_widgets.params import Declared, as_code, name_of, nameless
 
 
 class Names:
@@ -13,8 +13,8 @@ class Names:
     def __init__(self) -> None:
         self._given: dict[str, None] = {}
 
-    def method(self, method: Method, otherwise: str = "method") -> str:
-        """A method as code; a function by its name, or by ``otherwise`` if it has none."""
+    def method(self, method: Declared, otherwise: str = "method") -> str:
+        """A method or rules as code; a function by its name, or ``otherwise`` if it has none."""
         if isinstance(method, FunctionMethod):
             return self._function(method.function, otherwise)
         self._given.update(dict.fromkeys(nameless(method)))

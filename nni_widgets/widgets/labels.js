@@ -48,7 +48,7 @@ function apply(root, names) {
   for (const [className, name] of Object.entries(names))
     for (const host of root.querySelectorAll(`.${CSS.escape(className)}`)) {
       within(host, "img").forEach((picture) => set(picture, "alt", name));
-      within(host, "canvas").forEach(setAs("img", name));
+      within(host, "canvas, .bqplot").forEach(setAs("img", name));
       within(host, ".widget-readout[contenteditable]").forEach(setAs("textbox", name));
       within(host, FIELDS).forEach((field) => nameField(field, name));
       nameHandles(host, name);

@@ -25,7 +25,7 @@ class MapView:
 
     def __init__(self, title: str = "", name: str = "") -> None:
         self._map: Tensor | None = None
-        self._title = _title(title)
+        self._title = titled(title)
         self._picture = widgets.Image(value=BLANK, width="252").add_class("nn-heatmap")
         self._picture.add_class("nn-px")
         if name:
@@ -61,7 +61,7 @@ class MapView:
 
     def entitle(self, title: str) -> None:
         """Put other words above the map."""
-        self._title.value = _bold(title)
+        self._title.value = title_of(title)
 
     def dim(self) -> None:
         """Mark the picture as one of before."""
@@ -89,7 +89,7 @@ class PictureView:
     """A plain picture below its title; ``name`` is its CSS class, for its accessible name."""
 
     def __init__(self, title: str, name: str) -> None:
-        self._title = _title(title)
+        self._title = titled(title)
         self._picture = widgets.Image(value=BLANK, width="252").add_class("nn-px").add_class(name)
         self.view = widgets.VBox([self._title, self._picture]).add_class("nn-view")
 
@@ -99,20 +99,22 @@ class PictureView:
 
     def entitle(self, title: str) -> None:
         """Put other words above the picture."""
-        self._title.value = _bold(title)
+        self._title.value = title_of(title)
 
     def clear(self) -> None:
         """Show no picture."""
         self._picture.value = BLANK
 
 
-def _title(words: str) -> widgets.HTML:
-    title = widgets.HTML(_bold(words)).add_class("nn-title")
+def titled(words: str) -> widgets.HTML:
+    """A title above a picture; without words it takes no place."""
+    title = widgets.HTML(title_of(words)).add_class("nn-title")
     title.layout.display = None if words else "none"
     return title
 
 
-def _bold(words: str) -> str:
+def title_of(words: str) -> str:
+    """These words as the content of a title."""
     return f"<b>{html.escape(words)}</b>"
 
 

@@ -14,6 +14,7 @@ from nni_widgets.engine.rules import Rule
 from nni_widgets.widgets.controls import OnError, ParameterPanel, close_all, title
 from nni_widgets.widgets.quiet import Quiet
 
+_LETTER, _LEAST_NAME, _LONGEST_NAME, _PICKER = 7.5, 84, 190, 116
 _ONLY_WITH_WEIGHTS = (":first", ":last", ":conv", ":dense", "*")
 
 
@@ -33,7 +34,8 @@ class RuleTable:
         """Show the rules and sums of an explanation."""
         weighted = [layer for layer in layers if layer.has_weights]
         if [layer.label for layer in weighted] != list(self._rows):
-            self._rows = {layer.label: self._row(layer) for layer in weighted}
+            width = _name_width([layer.label for layer in weighted])
+            self._rows = {layer.label: self._row(layer, width) for layer in weighted}
             replaced, self.box.children = (
                 self.box.children,
                 tuple(row.widget for row in self._rows.values()),
@@ -44,8 +46,8 @@ class RuleTable:
         for layer in weighted:
             self._rows[layer.label].show(layer, sample, largest or 1.0)
 
-    def _row(self, layer: Layer) -> _Row:
-        return _Row(layer, self._changed, self._on_error)
+    def _row(self, layer: Layer, width: int) -> _Row:
+        return _Row(layer, width, self._changed, self._on_error)
 
     def _changed(self) -> None:
         self._on_change({label: row.rule for label, row in self._rows.items()})
@@ -59,7 +61,9 @@ def edited(composite: Preset, table: Mapping[str, Rule]) -> Composite:
 
 
 class _Row:
-    def __init__(self, layer: Layer, changed: Callable[[], None], on_error: OnError) -> None:
+    def __init__(
+        self, layer: Layer, width: int, changed: Callable[[], None], on_error: OnError
+    ) -> None:
         self.rule = cast(Rule, layer.rule)
         self._changed, self._quiet = changed, Quiet()
         name = layer.label
@@ -67,8 +71,8 @@ class _Row:
             description=name,
             options=[(title(kind), kind) for kind in dict.fromkeys((*RULES, type(layer.rule)))],
             value=type(layer.rule),
-            layout={"width": "200px"},
-            style={"description_width": "84px"},
+            layout={"width": f"{width + _PICKER}px"},
+            style={"description_width": f"{width}px"},
         )
         self._picker.add_class("nn-rule").add_class("nn-rule-" + re.sub(r"\W", "-", name))
         self._panel = ParameterPanel(self.rule, self._number_changed, on_error)
@@ -99,6 +103,12 @@ class _Row:
     def _number_changed(self, rule: Rule) -> None:
         self.rule = rule
         self._changed()
+
+
+def _name_width(labels: Sequence[str]) -> int:
+    """As many pixels as the longest name needs, within bounds."""
+    longest = round(_LETTER * max(map(len, labels), default=0))
+    return min(max(longest, _LEAST_NAME), _LONGEST_NAME)
 
 
 def _bar(layer: Layer, sample: int, largest: float) -> str:

@@ -18,10 +18,11 @@ be painted otherwise, and ``self._refuse`` with an error. It fills in
 ``_forget``         set its own controls back, without calling back
 ==================  ==============================================================================
 
-and may override ``_text_of`` (the digest), ``_pngs`` and ``_npzs`` (saved files), ``_at_work``
-(what progress is called), ``_blank`` (what else is emptied when there is nothing to explain) and
-``captions`` (accessible names by CSS class). What it is made of: ``maps.MapView`` and
-``maps.PictureView``, ``controls.ParameterPanel`` for everything that is declared by ``param`` and
+and may override ``_text_of`` (the digest), ``_pngs`` and ``_npzs`` (saved files), ``_scored``
+(whose class scores are shown), ``_at_work`` (what progress is called), ``_blank`` (what else is
+emptied when there is nothing to explain) and ``captions`` (accessible names by CSS class). What it
+is made of: ``maps.MapView`` and ``maps.PictureView``, ``frame.FramedPicture`` to point at a part of
+one, ``controls.ParameterPanel`` for everything that is declared by ``param`` and
 ``controls.Stepper`` for a number, ``charts.LineChart``, and ``last.Last`` for what need not be
 computed again. ``subject.subject`` makes the first argument, of pictures or of a pad. ``path.py``
 and ``noise.py`` are short ones to begin with.
@@ -147,6 +148,9 @@ class Scaffold(widgets.VBox, Generic[T]):
     def _npzs(self, shown: T) -> dict[str, bytes]:
         made = self._explained(shown)
         return {f"attribution-{number}.npz": each.npz() for number, each in enumerate(made, 1)}
+
+    def _scored(self, shown: T) -> Explanation:
+        return self._explained(shown)[0]
 
     def _at_work(self) -> str:
         return type(self).__name__
@@ -309,7 +313,7 @@ class Scaffold(widgets.VBox, Generic[T]):
                 return
             self._outcome = outcome
             self._paint(outcome.value)
-            self._scores.show(self._explained(outcome.value)[0])
+            self._scores.show(self._scored(outcome.value))
             self._tell(outcome)
 
     def _look(self) -> None:

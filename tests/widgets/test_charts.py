@@ -1,10 +1,14 @@
-"""Lines and their axis."""
+"""Lines and their axis, and the bars of the relevance that flows."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from nni_widgets.widgets.charts import LineChart
+from nni_widgets.pictures import FlowRow
+from nni_widgets.widgets.charts import HANDED_ON, FlowChart, LineChart
 from nni_widgets.widgets.controls import close_all
+from tests.widgets.user import sends
 
 
 @pytest.fixture
@@ -48,3 +52,51 @@ def test_the_dot_and_an_empty_chart(chart):
     chart.clear()
     assert len(chart.widget.marks[1].x) == 0
     assert not chart.widget.marks[0].y.any()
+
+
+@pytest.fixture
+def flow():
+    chosen = []
+    made = FlowChart("nn-flow", chosen.append)
+    made.chosen = chosen
+    yield made
+    close_all(made.widget)
+
+
+ROWS = (
+    FlowRow("fc", "linear", "Epsilon", arrived=5.0, lost={"bias": 1.0}, in_flight=4.0),
+    FlowRow("conv", "conv2d", "Gamma", arrived=4.0, lost={"bias": -2.0, "box": 0.5}, in_flight=5.5),
+)
+
+
+def test_a_bar_is_handed_on_and_lost_by_cause(flow):
+    flow.show(ROWS, "conv")
+    bars, rows = flow.widget.marks
+    assert list(bars.x) == ["fc", "conv"]
+    np.testing.assert_allclose(bars.y, [[4.0, 5.5], [1.0, -2.0], [0.0, 0.5]])
+    assert bars.colors == [flow.colour(HANDED_ON), flow.colour("bias"), flow.colour("box")]
+    assert (rows.base, list(rows.y)) == (-2.0, [6.0, 6.0])
+    assert [opacity > 0 for opacity in rows.opacities] == [False, True]
+
+
+def test_a_row_is_clicked(flow):
+    flow.show(ROWS, "fc")
+    for index in (1, 0, 2, None):
+        sends(flow.widget.marks[1], event="element_click", data={"index": index})
+    assert flow.chosen == ["conv", "fc"]
+
+
+def test_a_flow_without_loss_and_an_empty_one(flow):
+    flow.show([replace(ROWS[0], lost={})], "")
+    np.testing.assert_allclose(flow.widget.marks[0].y, [[5.0]])
+    flow.clear()
+    assert not flow.widget.marks[0].y.any()
+    sends(flow.widget.marks[1], event="element_click", data={"index": 0})
+    assert flow.chosen == []
+
+
+def test_long_labels_have_room(flow):
+    flow.show(ROWS, "")
+    narrow = flow.widget.fig_margin["left"]
+    flow.show([replace(ROWS[0], label="block3.shortcut.conv")], "")
+    assert flow.widget.fig_margin["left"] >= 6 * len("block3.shortcut.conv") > narrow

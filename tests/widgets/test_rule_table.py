@@ -84,3 +84,13 @@ def test_an_edited_composite_keeps_what_the_rows_do_not_say():
     composite = nni.Composite({"conv1": nni.Zero(), ":maxpool": nni.Pass(), "*": nni.Gamma()})
     assert edited(composite, rows) == nni.Composite({**rows, ":maxpool": nni.Pass()})
     assert edited(nni.EpsilonGammaBox(), rows) == nni.Composite(rows)
+
+
+def test_long_names_have_room(table, digits):
+    def room():
+        return [picker.style.description_width for picker in found(table.box, "nn-rule")]
+
+    assert room() == ["84px"] * len(LABELS)
+    table.show(nni.explain(nni.models.load("digits-resnet"), digits[:1]).result.layers)
+    (width,) = set(room())
+    assert int(width.removesuffix("px")) >= 7 * len("block3.shortcut.conv")

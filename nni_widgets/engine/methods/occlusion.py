@@ -80,7 +80,7 @@ class Occlusion(Method):
         logits = logits_of(who, model, x)
         selection = resolve(target, logits, who)
         score, forward = selection(logits), _Forward(who, model)
-        windows, fill = self._windows(x), self._fill_like(x)
+        windows, fill = self.windows(x), self._fill_like(x)
         known = ~windows.touching(fill != x)
         falls = torch.zeros_like(known, dtype=score.dtype)
 
@@ -111,7 +111,7 @@ class Occlusion(Method):
 
         Raises ``ValueError`` if the window reaches over the border.
         """
-        last = [side - self.window for side in self._windows(x).sides]
+        last = [side - self.window for side in self.windows(x).sides]
         inside = all(0 <= start <= end for start, end in zip(corner, last, strict=False))
         if len(corner) != len(last) or not inside:
             expected = f"between {(0,) * len(last)} and {tuple(last)}"
@@ -139,7 +139,7 @@ class Occlusion(Method):
     def examine(self, model: nn.Module, x: Tensor) -> list[Finding]:
         who = type(self).__name__
         logits_of(who, model, x)
-        windows = self._windows(x)
+        windows = self.windows(x)
         touching = windows.touching(self._fill_like(x) != x)
         share = 1 - float(touching.double().mean())
         found = []
@@ -157,7 +157,8 @@ class Occlusion(Method):
             found.append(Finding("note", text + "A larger window and stride give a coarser map."))
         return found
 
-    def _windows(self, x: Tensor) -> Windows:
+    def windows(self, x: Tensor) -> Windows:
+        """All windows over pictures like x. Raises as a call does."""
         who, windows = type(self).__name__, Windows(x, self.window, self.stride)
         if self.window > min(windows.sides):
             expected = f"at most {min(windows.sides)}, the picture's side"
@@ -181,12 +182,17 @@ class Windows:
 
     Along each axis the last one ends at the border. A window is a box, so that a 0/1 matrix per
     axis says what it covers; numbers per window are ``(N, K)``, K in the order of the corners.
+    ``starts`` is where they begin along each axis.
     """
 
     def __init__(self, x: Tensor, window: int, stride: int) -> None:
         self._channels = (1,) if x.ndim > 2 else ()
         self.sides = tuple(x.shape[1 + len(self._channels) :])
-        self._covers = [_intervals(side, window, stride).to(x.device) for side in self.sides]
+        self.starts = tuple(_starts(side, window, stride) for side in self.sides)
+        self._covers = [
+            _intervals(side, window, starts).to(x.device)
+            for side, starts in zip(self.sides, self.starts, strict=True)
+        ]
         self._shape = [len(cover) for cover in self._covers]
 
     @property
@@ -225,10 +231,13 @@ class Windows:
         return torch.as_tensor(place).frac().argsort().to(self._covers[0].device)
 
 
-def _intervals(side: int, window: int, stride: int) -> Tensor:
+def _starts(side: int, window: int, stride: int) -> tuple[int, ...]:
+    return (*range(0, side - window, stride), side - window)
+
+
+def _intervals(side: int, window: int, starts: tuple[int, ...]) -> Tensor:
     """Which of ``side`` places each interval of length ``window`` covers: a boolean matrix."""
-    starts = torch.tensor(sorted({*range(0, side - window, stride), side - window}))
-    after = torch.arange(side) - starts[:, None]
+    after = torch.arange(side) - torch.tensor(starts)[:, None]
     return (after >= 0) & (after < window)
 
 
