@@ -3,6 +3,7 @@
 import os
 
 os.environ["OMP_NUM_THREADS"] = "1"  # also for the kernels that the tests start
+os.environ["NNI_WIDGETS_DISPLAY_WAITS"] = "30"  # so that a notebook's picture is always complete
 
 import pytest
 from nbval.plugin import IPyNbCell

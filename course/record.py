@@ -28,6 +28,7 @@ CELL_TIMEOUT = 300
 PNG = "image/png"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 KEPT_OF_A_CELL = ("tags", "jupyter", "collapsed", "editable", "deletable")
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "NNI_WIDGETS_DISPLAY_WAITS": "30"}
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
@@ -78,7 +79,7 @@ def record(notebook: NotebookNode, folder: Path) -> NotebookNode:
         store_widget_state=False,
         resources={"metadata": {"path": str(folder)}},
     )
-    client.execute(env={**os.environ, "OMP_NUM_THREADS": "1"})
+    client.execute(env={**os.environ, **ENVIRONMENT})
     return normalised(fresh)
 
 

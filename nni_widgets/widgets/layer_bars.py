@@ -11,11 +11,11 @@ from torch import Tensor
 from nni_widgets.errors import invalid
 from nni_widgets.pictures.explain import Explanation
 from nni_widgets.pictures.flow import FlowRow
+from nni_widgets.pictures.way import Way
 from nni_widgets.widgets.charts import FlowChart
 from nni_widgets.widgets.controls import SIDE, SIDE_STYLE
 from nni_widgets.widgets.panes import INPUT
 from nni_widgets.widgets.quiet import Quiet
-from nni_widgets.widgets.rules import Way
 
 _HEADS = ("layer", "arrived", "for", "against", "lost")
 _CAPTION = "what arrives at each layer, its parts for and against, and what is lost there"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast
 
 import ipywidgets as widgets
@@ -18,8 +17,7 @@ from nni_widgets.engine.targets import Target
 from nni_widgets.errors import invalid
 from nni_widgets.params import Declared, as_code
 from nni_widgets.pictures.explain import Explanation, default_method, explanations
-from nni_widgets.pictures.flow import FlowRow
-from nni_widgets.pictures.numbers import number
+from nni_widgets.pictures.way import Way
 from nni_widgets.session import Step
 from nni_widgets.widgets.charts import HANDED_ON, FlowChart
 from nni_widgets.widgets.controls import SIDE, SIDE_STYLE, ParameterPanel
@@ -30,8 +28,6 @@ from nni_widgets.widgets.quiet import Quiet
 from nni_widgets.widgets.rule_table import RuleTable, edited
 from nni_widgets.widgets.scaffold import Parts, Scaffold
 from nni_widgets.widgets.subject import Subject, subject
-
-_WORTH_SHOWING = 0.005
 
 AnyRules = Rule | Preset | Mapping[str, Rule]
 
@@ -186,52 +182,6 @@ class RulesExplorer(Scaffold[Explanation]):
     def _picked(self, _: dict[str, Any]) -> None:
         if not self._quiet:
             self._look()
-
-
-@dataclass(frozen=True)
-class Way:
-    """What arrived at each layer and what was lost there, losses too small to be seen left out."""
-
-    rows: Mapping[str, FlowRow]
-    weighted: frozenset[str]
-    largest: float
-
-    @classmethod
-    def of(cls, made: Explanation) -> Way:
-        """The way of an explanation, from the output down."""
-        flow = made.flow()
-        largest = max((abs(row.arrived) for row in flow), default=0.0)
-        least = _WORTH_SHOWING * largest
-        seen = [
-            replace(
-                row, lost={cause: lost for cause, lost in row.lost.items() if abs(lost) > least}
-            )
-            for row in flow
-        ]
-        weighted = frozenset(row.label for row in made.result.layers if row.has_weights)
-        return cls({row.label: row for row in seen}, weighted, largest)
-
-    def told(self) -> list[FlowRow]:
-        """The layers with weights, and any other one that loses something."""
-        return [row for row in self.rows.values() if row.label in self.weighted or row.lost]
-
-    def in_words(self, label: str) -> str:
-        """What arrived at a layer, and what was lost there, by cause."""
-        row = self.rows[label]
-        lost = [f"{cause} {self.number(amount)}" for cause, amount in row.lost.items()]
-        end = f"lost: {', '.join(lost)}" if lost else "all handed on"
-        return f"{self.number(row.arrived)} arrived, {end}"
-
-    def lost(self) -> dict[str, float]:
-        """What all layers together lost, by cause."""
-        causes = dict.fromkeys(cause for row in self.rows.values() for cause in row.lost)
-        return {
-            cause: sum(row.lost.get(cause, 0.0) for row in self.rows.values()) for cause in causes
-        }
-
-    def number(self, value: float) -> str:
-        """A sum with the decimals that all sums on this way have."""
-        return number(value, self.largest)
 
 
 def lowest(made: Explanation) -> str:

@@ -30,6 +30,7 @@ and ``noise.py`` are short ones to begin with.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -57,7 +58,7 @@ from nni_widgets.widgets.subject import Subject
 T = TypeVar("T")
 
 _STYLE = Path(__file__).with_name("style.css")
-_DISPLAY_WAITS = 1.0
+_DISPLAY_WAITS = float(os.environ.get("NNI_WIDGETS_DISPLAY_WAITS", "1"))
 _WAITING = "The first picture is being computed …"
 _CAPTIONS = {
     "nn-input": "the picture that is explained",
@@ -194,7 +195,8 @@ class Scaffold(widgets.VBox, Generic[T]):
         """Wait until everything asked for is shown. Raises ``TimeoutError``.
 
         A cell that ends with ``explorer.drain()`` is saved with its picture, however slow it is;
-        otherwise what takes longer than a second is displayed while it is still at work.
+        otherwise what takes longer than a second (``NNI_WIDGETS_DISPLAY_WAITS`` in the environment,
+        when the package is loaded) is displayed while it is still at work.
         """
         self._worker.drain(timeout)
         return self

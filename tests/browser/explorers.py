@@ -29,6 +29,19 @@ SHOWN = """element => {
   return canvas.toDataURL('image/png').split(',')[1];
 }"""
 IN_THE_KERNEL = "__import__('base64').b64encode(explorer._maps[0]._picture.value).decode()"
+NAMELESS = """explorer => {
+  const wanted = 'input, select, textarea, button, progress, img, [role=slider], [role=img], ' +
+    '[role=application], [contenteditable]';
+  const name = (e) => e.ariaLabel || e.alt || e.textContent.trim() ||
+    Array.from(e.labels ?? [], (label) => label.textContent.trim()).join('');
+  return Array.from(explorer.querySelectorAll(wanted))
+    .filter((e) => e.checkVisibility() && !(name(e) && (e.tagName !== 'SELECT' || e.labels.length)))
+    .map((e) => e.outerHTML.slice(0, 120));
+}"""
+SIDEWAYS = """explorer => {
+  const output = explorer.closest('.jp-OutputArea-output');
+  return output.scrollWidth - output.clientWidth;
+}"""
 
 
 def open_explorer(page: Page, *lines: str) -> Locator:

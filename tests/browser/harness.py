@@ -106,7 +106,12 @@ class Lab:
         ]
 
     def _environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if "JUPYTER" not in name}
+        foreign = ("JUPYTER", "NNI_WIDGETS")
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not any(word in name for word in foreign)
+        }
         folders = {
             f"JUPYTER_{kind.upper()}_DIR": str(self._settings / kind)
             for kind in ("config", "data", "runtime")

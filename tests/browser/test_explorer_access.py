@@ -4,7 +4,9 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.explorers import (
+    NAMELESS,
     SEVEN,
+    SIDEWAYS,
     STROKES,
     alike,
     asked,
@@ -15,15 +17,6 @@ from tests.browser.explorers import (
 from tests.browser.harness import pixels, run_cell, touch
 
 THEMES = ("JupyterLab Light", "JupyterLab Dark")
-NAMELESS = """explorer => {
-  const wanted = 'input, select, textarea, button, progress, img, [role=slider], [role=img], ' +
-    '[role=application], [contenteditable]';
-  const name = (e) => e.ariaLabel || e.alt || e.textContent.trim() ||
-    Array.from(e.labels ?? [], (label) => label.textContent.trim()).join('');
-  return Array.from(explorer.querySelectorAll(wanted))
-    .filter((e) => e.checkVisibility() && !(name(e) && (e.tagName !== 'SELECT' || e.labels.length)))
-    .map((e) => e.outerHTML.slice(0, 120));
-}"""
 FAINT = """explorer => {
   const parse = (text) => {
     const [r, g, b, a = 1] = text.match(/[\\d.]+/g).map(Number);
@@ -52,10 +45,6 @@ FAINT = """explorer => {
       !e.closest('svg, style, option, :disabled, .nn-pad'));
   return [seen.length, seen.filter((e) => contrast(e) < 4.5)
     .map((e) => `${contrast(e).toFixed(2)} ${e.outerHTML.slice(0, 100)}`)];
-}"""
-SIDEWAYS = """explorer => {
-  const output = explorer.closest('.jp-OutputArea-output');
-  return output.scrollWidth - output.clientWidth;
 }"""
 CELLS = """() => Array.from(jupyterapp.shell.currentWidget.content.model.cells)
   .map((cell) => cell.toJSON()).map(({cell_type, source}) => [cell_type, source])"""

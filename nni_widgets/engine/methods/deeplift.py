@@ -48,12 +48,8 @@ class DeepLIFT(Method):
         drawbacks="the answer depends on the reference; pixels equal to it get nothing",
     )
     adds_up_to: ClassVar[AddsUpTo] = "difference"
-    conv: Word = param(
-        "rescale", "the rule after convolutions", choices=tuple(NONLINEAR)
-    )
-    dense: Word = param(
-        "reveal-cancel", "the rule after dense layers", choices=tuple(NONLINEAR)
-    )
+    conv: Word = param("rescale", "the rule after convolutions", choices=tuple(NONLINEAR))
+    dense: Word = param("reveal-cancel", "the rule after dense layers", choices=tuple(NONLINEAR))
     reference: AnyBaseline = param(
         Constant(), "x⁰: a number, a picture, or how to make one", options=lambda: BASELINES
     )
