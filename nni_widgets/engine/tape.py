@@ -130,6 +130,7 @@ class _Recorder(TorchFunctionMode):
         self._who = who
         self._known: dict[int, _Known] = {id(self.start): (0, private, self.start)}
         self._stale: dict[int, tuple[str, str]] = {}
+        self._memory: dict[int, int] = {}
         self._count = 1
 
     def number_of(self, tensor: object) -> int | None:
@@ -206,11 +207,18 @@ class _Recorder(TorchFunctionMode):
 
     def _write_back(self, target: Tensor, value: Tensor, kind: str) -> None:
         """Give the written tensor its new content; what shares its old memory must not be read."""
-        memory = target.untyped_storage().data_ptr()
+        memory = self._memory_of(target)
         for key, (_, _, other) in self._known.items():
-            if other is not target and other.untyped_storage().data_ptr() == memory:
+            if other is not target and self._memory_of(other) == memory:
                 self._stale[key] = kind, _running_module(self._names)
         target.data = value
+        del self._memory[id(target)]
+
+    def _memory_of(self, known: Tensor) -> int:
+        """The address of a known tensor's memory, which only a write changes."""
+        if id(known) not in self._memory:
+            self._memory[id(known)] = known.untyped_storage().data_ptr()
+        return self._memory[id(known)]
 
     def _refuse_stale(self, read: dict[int, _Known]) -> None:
         for key in read:
