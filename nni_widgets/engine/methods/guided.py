@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from nni_widgets.engine.canonizers import canonical
-from nni_widgets.engine.checks import check_input, check_model
+from nni_widgets.engine.checks import check_input, check_logits, check_model, run
 from nni_widgets.engine.findings import Finding
+from nni_widgets.engine.graph import follow
 from nni_widgets.engine.methods.base import Method, Result
 from nni_widgets.engine.methods.card import Card
 from nni_widgets.engine.operations import family
@@ -38,9 +39,11 @@ class Reconstruction(Method):
     """Base: carry one number back to the pixels, with a rule of one's own at the activations.
 
     That number is the target's score or, where ``layer`` is named, what is kept of that layer.
+    ``masked``: whether the derivative follows the rule's change of the signal.
     """
 
     at_activations: ClassVar[Rule]
+    masked: ClassVar[bool]
     layer: str = param("", "where to begin, a name of nni.layers(model, x); empty: the target")
     channel: int | None = param(None, "which map of that layer; None: all of them")
     keep: str = param("strongest", "what is kept of that layer", choices=("strongest", "all"))
@@ -60,6 +63,25 @@ class Reconstruction(Method):
             raise invalid(who, "channel", expected, given, "Name its layer, or choose a target")
 
     def _steps(self, model: nn.Module, x: Tensor, target: Target, layers: bool) -> Iterator[Result]:
+        found = None if layers or self.layer else self._by_autograd(model, x, target)
+        yield self._on_tape(model, x, target, layers) if found is None else found
+
+    def _by_autograd(self, model: nn.Module, x: Tensor, target: Target) -> Result | None:
+        """The quick way for the whole network; None where its graph is not known or misses x."""
+        who = type(self).__name__
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_()
+            logits = run(who, model, leaf.clone())
+            check_logits(who, logits)
+            if not logits.requires_grad or not follow(logits, _positive, self.masked):
+                return None
+            found = logits.detach()
+            selection = resolve(target, found, who)
+            seed = selection.gradient(found)
+            (values,) = torch.autograd.grad(logits, leaf, seed, allow_unused=True)
+        return None if values is None else Result(values, selection, found, passes=2)
+
+    def _on_tape(self, model: nn.Module, x: Tensor, target: Target, layers: bool) -> Result:
         who = type(self).__name__
         tape = canonical(record(model, x, who))
         logits = tape.logits
@@ -72,7 +94,7 @@ class Reconstruction(Method):
             start = selection.gradient(logits)
         ledger = Ledger(start) if layers else None
         values = propagate(tape, start, self._rules(tape), ledger)
-        yield Result(
+        return Result(
             values, selection, logits, passes=2, layers=tuple(ledger.layers) if ledger else ()
         )
 
@@ -162,6 +184,7 @@ class GuidedBackprop(Reconstruction):
         "does not add up to anything",
     )
     at_activations: ClassVar[Rule] = GuidedReLU()
+    masked: ClassVar[bool] = True
 
 
 class DeconvNet(Reconstruction):
@@ -188,6 +211,7 @@ class DeconvNet(Reconstruction):
         "does not add up to anything",
     )
     at_activations: ClassVar[Rule] = DeconvReLU()
+    masked: ClassVar[bool] = False
 
     def _examine_tape(self, tape: Tape) -> list[Finding]:
         found = super()._examine_tape(tape)
@@ -204,6 +228,10 @@ class DeconvNet(Reconstruction):
             text = f"DeconvNet: it is defined for ReLU, and treats {named} as one."
             found.append(Finding("warning", text))
         return found
+
+
+def _positive(signal: Tensor) -> Tensor:
+    return signal.clamp(min=0)
 
 
 def strongest(model: nn.Module, x: Tensor, layer: str, k: int = 5) -> Tensor:
