@@ -23,7 +23,11 @@ def subclasses(of: type) -> Iterator[type]:
 
 NEEDS_ARGUMENTS = {"Preset", "Rule", "Method", "Composite", "FunctionMethod", "Constant"}
 CLASSES = sorted(
-    {cls for cls in subclasses(Declared) if cls.__name__ not in NEEDS_ARGUMENTS},
+    {
+        cls
+        for cls in subclasses(Declared)
+        if cls.__name__ not in NEEDS_ARGUMENTS and cls.__name__ == cls.__qualname__.split(".")[-1]
+    },
     key=lambda cls: cls.__name__,
 )
 NAMES: dict[str, Any] = {

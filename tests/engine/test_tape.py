@@ -215,7 +215,7 @@ def test_writes_that_cannot_be_followed_are_refused(forward: Callable[..., Tenso
         with pytest.raises(
             UnsupportedOperation, match="cannot follow the in-place write"
         ) as caught:
-            method(model, x)
+            list(method.steps(model, x, layers=True))
         assert type(method).__name__ in str(caught.value)
         assert "the model's forward" in str(caught.value)
 
