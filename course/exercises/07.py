@@ -221,7 +221,8 @@ EXERCISES = {
         "then": "It leaves the biases out of its shares. Does that make it the best? Read on.",
         "mistakes": [
             (lambda: presets_by_gap(SHOWN[:1])[1], "on the first picture, nearly; go on."),
-            (lambda: presets_by_gap(SHOWN)[1], "a good second: see its gap on the third picture."),
+            (lambda: presets_by_gap(SHOWN[:1])[2], "close on the first picture; on the second?"),
+            (lambda: presets_by_gap(SHOWN)[1], "better than most, but see all its gaps."),
             (lambda: "EpsilonGammaBox", "this is where you started: look at the gap."),
         ],
         "hints": [

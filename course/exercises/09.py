@@ -135,6 +135,10 @@ EXERCISES = {
             (lambda: [secant()] * 2, "these are multipliers: multiply each by its own Δx."),
             (lambda: secant() * AT[0], "multiply by the difference, not by the input itself."),
             (lambda: contributions(0.0), "this compares with the dark room."),
+            (
+                lambda: contributions(BEFORE).mean().expand(2),
+                "the sum is right, but the two have not moved equally far.",
+            ),
             (upside_down, "the multiplier is Δh / Δz, this has it upside down."),
         ],
         "hints": [
@@ -168,7 +172,8 @@ EXERCISES = {
     3: {
         "asks": "an attribution for 4, compared with all ten references",
         "right": lambda: four_against(nni.Several(of=a_digit_of_each_class())),
-        "then": "The gap speaks again, but less loudly: not each of the ten has ink there.",
+        "then": "The gap speaks again, but less loudly. Against their mean it is another map.",
+        "tried": lambda answer: getattr(answer, "attribution", answer),
         "mistakes": [
             (
                 lambda: four_against(a_digit_of_each_class().mean(0, keepdim=True)),

@@ -185,6 +185,7 @@ EXERCISES = {
         "asks": "how far the probability of 9 falls, with windows as in the paper; shaped like x",
         "right": as_in_the_paper,
         "then": "It is narrower than that of the logit: what costs little no longer shows.",
+        "tried": lambda answer: getattr(answer, "attribution", answer),
         "tolerance": 0.02,
         "mistakes": [
             (lambda: as_in_the_paper(target=9), "this is the fall of the logit."),

@@ -191,6 +191,7 @@ EXERCISES = {
         "asks": "an attribution for 4 rather than 9, compared with this 9; shaped like x",
         "right": rather,
         "then": "What both pictures share gets nothing; the missing lid gets about half of all.",
+        "tried": lambda answer: getattr(answer, "attribution", answer),
         "tolerance": 0.05,
         "mistakes": [
             (lambda: rather(baseline=0.0), "this starts at black: start at the 9."),
