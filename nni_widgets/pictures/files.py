@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor, nn
 
 from nni_widgets.errors import invalid
@@ -48,6 +48,8 @@ def _opened(file: str | Path | bytes) -> Image.Image:
             upright.load()
     except _UNREADABLE as error:
         given = f"{type(error).__name__}: {error}".splitlines()[0]
+        if isinstance(error, UnidentifiedImageError):  # it names the bytes by their address
+            given = "something else"
         action = "Save the picture as PNG or JPEG"
         raise invalid("read_picture", "the file", "a PNG or JPEG picture", given, action) from error
     if upright.mode.startswith("I"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,22 +19,26 @@ _ON = "#4c78a8"
 _CAUSES = ("#e69f00", "#cc79a7", "#009e73", "#d55e00", "#56b4e9", "#f0e442", "#7f3c8d")
 _ROW_HEIGHT, _ROWS_MARGIN = 22, 34
 _LETTER, _LEAST_LABEL, _LONGEST_LABEL = 6.6, 50, 200
+_BARS_WIDTH, _SLANT, _LETTERS = 196, -60, 14
 
 
 class ClassBars:
     """The probability of each class as a bar; a click on a bar, or above it, chooses the class.
 
-    With more than ten classes the most probable ones are shown. ``on_choose(index)`` is called
-    with the class of the clicked bar.
+    With more than ten classes the most probable ones are shown. Names that would overlap are
+    slanted, and cut if they are long; of equal ones each has its number. ``on_choose(index)`` is
+    called with the class of the clicked bar.
     """
 
     def __init__(self, classes: Sequence[str], on_choose: Callable[[int], None]) -> None:
-        self._classes, self._on_choose = tuple(classes), on_choose
-        self._shown = np.arange(min(len(self._classes), _MOST))
+        count = min(len(classes), _MOST)
+        slanted = max(map(len, classes)) * _LETTER * count > _BARS_WIDTH
+        self._names, self._on_choose = _told_apart(classes, slanted), on_choose
+        self._shown = np.arange(count)
         names, shares = bqplot.OrdinalScale(), bqplot.LinearScale(min=0, max=1)
         self._bars, self._columns = (
             bqplot.Bars(
-                x=[self._classes[i] for i in self._shown],
+                x=[self._names[i] for i in self._shown],
                 y=np.full(len(self._shown), height),
                 scales={"x": names, "y": shares},
                 colors=[_PLAIN] * len(self._shown),
@@ -44,10 +49,16 @@ class ClassBars:
         )
         self._columns.on_element_click(self._clicked)
         text = {"font-size": "12px", "fill": "var(--jp-ui-font-color1, #222)"}
+        side = {"text-anchor": "end"} if slanted else {}
         self.widget = bqplot.Figure(
             marks=[self._bars, self._columns],
             axes=[
-                bqplot.Axis(scale=names, tick_style=text, grid_lines="none"),
+                bqplot.Axis(
+                    scale=names,
+                    tick_style={**text, **side},
+                    tick_rotate=_SLANT if slanted else 0,
+                    grid_lines="none",
+                ),
                 bqplot.Axis(
                     scale=shares,
                     side="left",
@@ -57,14 +68,15 @@ class ClassBars:
                     grid_lines="none",
                 ),
             ],
-            fig_margin={"top": 8, "bottom": 26, "left": 34, "right": 6},
+            fig_margin={"top": 8, "bottom": 86 if slanted else 26, "left": 34, "right": 6},
             background_style={"fill": "transparent"},
             animation_duration=0,
             display_toolbar=False,
             min_aspect_ratio=0.5,
             max_aspect_ratio=4,
         )
-        self.widget.layout.width, self.widget.layout.height = "236px", "150px"
+        self.widget.layout.width = "236px"
+        self.widget.layout.height = "210px" if slanted else "150px"
         self.widget.add_class("nn-scores")
 
     def show(self, probabilities: np.ndarray[Any, Any], chosen: int | None) -> None:
@@ -78,7 +90,7 @@ class ClassBars:
         with self._bars.hold_sync():
             if not np.array_equal(shown, self._shown):
                 self._shown = shown
-                self._bars.x = self._columns.x = [self._classes[i] for i in shown]
+                self._bars.x = self._columns.x = [self._names[i] for i in shown]
             self._bars.y = probabilities[shown]
             self._bars.colors = [_CHOSEN if i == chosen else _PLAIN for i in shown]
 
@@ -90,6 +102,16 @@ class ClassBars:
         index = event.get("data", {}).get("index")
         if index is not None:
             self._on_choose(int(self._shown[index]))
+
+
+def _told_apart(classes: Sequence[str], short: bool) -> tuple[str, ...]:
+    """Names of which no two are equal, cut if they are to be ``short``."""
+    names = [name if len(name) <= _LETTERS or not short else f"{name[:_LETTERS - 1]}…"
+             for name in classes]  # fmt: skip
+    times = Counter(names)
+    return tuple(
+        name if times[name] == 1 else f"{name} ({number})" for number, name in enumerate(names)
+    )
 
 
 class LineChart:

@@ -122,7 +122,7 @@ class OcclusionExplorer(Scaffold[Covered]):
     @visited.setter
     def visited(self, corners: Sequence[Corner]) -> None:
         self.drain()
-        given, starts = tuple(dict.fromkeys(map(tuple, corners))), self._starts()
+        given, starts = as_corners(corners), self._starts()
         wrong = [corner for corner in given if starts and not on_grid(corner, starts)]
         if wrong:
             expected = f"one where a window begins: {_in_words(starts)}"
@@ -132,8 +132,11 @@ class OcclusionExplorer(Scaffold[Covered]):
 
     @property
     def corner(self) -> Corner:
-        """Where the covered window begins: (top, left). To set it waits and covers that window."""
-        return self.visited[-1]
+        """Where the covered window begins: (top, left). To set it waits and covers that window.
+
+        Empty as long as none is.
+        """
+        return self.visited[-1] if self.visited else ()
 
     @corner.setter
     def corner(self, corner: Corner) -> None:
@@ -326,6 +329,15 @@ def grid(method: Occlusion, x: Tensor) -> Starts:
         expected, given = "of shape (N, C, H, W), (N, C, L) or (N, F)", f"shape {tuple(x.shape)}"
         raise invalid("OcclusionExplorer", "x", expected, given, "Use nni.Occlusion() itself")
     return starts
+
+
+def as_corners(given: Any) -> tuple[Corner, ...]:
+    """Corners without repetition. Raises ``ValueError`` for anything else."""
+    try:
+        return tuple(dict.fromkeys(map(tuple, given)))
+    except TypeError as error:
+        expected, action = "(top, left) each", "Write [(0, 0)], also for a single one"
+        raise invalid("OcclusionExplorer", "corners", expected, repr(given), action) from error
 
 
 def on_grid(corner: Corner, starts: Starts) -> bool:

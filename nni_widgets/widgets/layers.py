@@ -132,10 +132,9 @@ class LayersExplorer(Scaffold[Seen]):
     @channel.setter
     def channel(self, channel: int | None) -> None:
         self.drain()
-        if channel is None:
-            self._take(None)
-        else:
+        if channel is not None:
             self._number.value = channel
+        self._take(channel)
 
     @property
     def rules(self) -> Preset:

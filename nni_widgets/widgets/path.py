@@ -187,7 +187,8 @@ class PathExplorer(Scaffold[Explanation]):
 
     def _changed(self, method: IntegratedGradients) -> None:
         """Stay at the same share of the way when the number of points changes."""
-        share = self.point / max(1, self._point.count - 1)
+        last = self._point.count - 1
+        share = self.point / last if last else 1
         self._point.fit(method.n_steps, round(share * (method.n_steps - 1)))
         self._ask()
 

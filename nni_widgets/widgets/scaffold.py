@@ -235,7 +235,8 @@ class Scaffold(widgets.VBox, Generic[T]):
         data: dict[str, Any] = super()._repr_mimebundle_(**kwargs)
         data["text/plain"] = self._text()
         if self._outcome is not None:
-            data["image/png"] = next(iter(self._pngs(self._outcome.value).values()))
+            with suppress(ValueError):  # what has no picture is said in words
+                data["image/png"] = next(iter(self._pngs(self._outcome.value).values()))
         return data
 
     def _text(self) -> str:
@@ -319,10 +320,16 @@ class Scaffold(widgets.VBox, Generic[T]):
             self._tell(outcome)
 
     def _look(self) -> None:
-        """Paint what is there again."""
+        """Paint what is there again; while there is an error, ask again, for it may be gone."""
+        if self._status.refused:
+            self._ask()
+            return
         with self._painting:
             if self._outcome is not None:
-                self._paint(self._outcome.value)
+                try:
+                    self._paint(self._outcome.value)
+                except ValueError as error:
+                    self._refuse(error)
 
     def _show_nothing(self) -> None:
         with self._painting:
@@ -405,9 +412,15 @@ class Scaffold(widgets.VBox, Generic[T]):
         self._page.copy(self._code.value)
 
     def _save(self, files: Callable[[T], Mapping[str, bytes]], kind: str) -> None:
-        if self._outcome is not None:
-            for name, content in files(self._outcome.value).items():
-                self._page.download(name, content, kind)
+        if self._outcome is None:
+            return
+        try:
+            made = files(self._outcome.value)
+        except ValueError as error:
+            self._refuse(error)
+            return
+        for name, content in made.items():
+            self._page.download(name, content, kind)
 
 
 def opened(call: str, settings: Mapping[str, str]) -> str:

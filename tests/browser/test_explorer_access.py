@@ -17,6 +17,15 @@ from tests.browser.explorers import (
 from tests.browser.harness import pixels, run_cell, touch
 
 THEMES = ("JupyterLab Light", "JupyterLab Dark")
+CUT = """explorer => Array.from(explorer.querySelectorAll('.widget-label'))
+  .filter((e) => e.checkVisibility() && e.clientHeight > 1 && e.scrollWidth > e.clientWidth)
+  .map((e) => e.textContent)"""
+OUTSIDE = """explorer => {
+  const end = explorer.getBoundingClientRect().right;
+  return Array.from(explorer.querySelectorAll('button, select, input, .noUi-base'))
+    .filter((e) => e.checkVisibility() && e.getBoundingClientRect().right > end + 1)
+    .map((e) => e.className);
+}"""
 FAINT = """explorer => {
   const parse = (text) => {
     const [r, g, b, a = 1] = text.match(/[\\d.]+/g).map(Number);
@@ -88,6 +97,15 @@ def test_names_contrast_and_width(page, explorer):
     )
     page.evaluate("() => jupyterapp.shell.collapseLeft()")
     assert explorer.evaluate(SIDEWAYS) <= 0
+
+
+@pytest.mark.parametrize("call", ["explore_references(", "explore_layers(large=True, "])
+def test_no_label_is_cut_and_no_control_is_outside(page, call):
+    page.set_viewport_size({"width": 1440, "height": 1000})
+    explorer = open_explorer(page, f"nni.{call}{STROKES})")
+    says(explorer, "predicted 7")
+    assert explorer.evaluate(CUT) == []
+    assert explorer.evaluate(OUTSIDE) == []
 
 
 def test_everything_by_keyboard(page):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nni_widgets.pictures import FlowRow
-from nni_widgets.widgets.charts import HANDED_ON, FlowChart, LineChart
+from nni_widgets.widgets.charts import HANDED_ON, ClassBars, FlowChart, LineChart
 from nni_widgets.widgets.controls import close_all
 from tests.widgets.user import sends
 
@@ -52,6 +52,29 @@ def test_the_dot_and_an_empty_chart(chart):
     chart.clear()
     assert len(chart.widget.marks[1].x) == 0
     assert not chart.widget.marks[0].y.any()
+
+
+def tick(classes):
+    made = ClassBars(classes, lambda _: None)
+    bars, (names, _) = made.widget.marks[0], made.widget.axes
+    known = list(bars.x), names.tick_rotate
+    close_all(made.widget)
+    return known
+
+
+def test_names_of_classes_stand_upright_if_they_fit_and_slanted_if_not():
+    assert tick(("cat", "dog")) == (["cat", "dog"], 0)
+    assert tick(tuple("0123456789")) == (list("0123456789"), 0)
+    names, slant = tick(("tench, Tinca tinca", "goldfish", *"abcd"))
+    assert names == ["tench, Tinca …", "goldfish", *"abcd"]
+    assert slant < 0
+
+
+def test_classes_of_one_name_have_a_bar_each():
+    names, _ = tick(("crane", "heron", "crane"))
+    assert names == ["crane (0)", "heron", "crane (2)"]
+    names, _ = tick(("a long name of one", "a long name of two", "another"))
+    assert len(set(names)) == 3
 
 
 @pytest.fixture

@@ -183,6 +183,22 @@ def test_a_corner_where_no_window_begins_is_refused(explorer, corners):
         explorer.visited = corners
 
 
+@pytest.mark.parametrize("corners", [5, [5], [[[0], [0]]]], ids=repr)
+def test_what_is_no_corner_is_refused(explorer, corners):
+    with pytest.raises(ValueError, match=r"OcclusionExplorer: corners must be \(top, left\) each"):
+        explorer.visited = corners
+    with pytest.raises(ValueError, match="OcclusionExplorer: corners must be"):
+        explorer.corner = 5
+
+
+def test_nothing_is_covered_before_a_drawing(opened):
+    explorer = opened(nni.explore_occlusion())
+    assert (explorer.corner, explorer.visited) == ((), ())
+    explorer.corner = (4, 6)
+    explorer.pad.strokes = SEVEN
+    assert explorer.drain().corner == (4, 6)
+
+
 def test_the_copied_cell_makes_the_same_numbers_and_pictures(opened, explorer, cnn, digits):
     sets(the(explorer, "nn-picture"), value=1)
     explorer.method = nni.Occlusion(window=6, stride=3, fill="mean")

@@ -505,6 +505,43 @@ def test_an_operation_without_a_rule_is_named_and_gradients_go_on(opened):
     assert "nn-stale" not in found(explorer, "nn-heatmap")[0]._dom_classes
 
 
+class InGroups(nn.Module):
+    """A layer whose relevance has no picture: ``groups`` makes (N, 2, 2, H, W)."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.groups = nn.Conv2d(1, 4, 3), nn.Unflatten(1, (2, 2))
+        self.flatten, self.dense = nn.Flatten(), nn.Linear(4 * 6 * 6, 3)
+
+    def forward(self, x):
+        return self.dense(self.flatten(self.groups(self.conv(x)).relu()))
+
+
+@pytest.mark.parametrize("open_", [nni.explore, nni.explore_rules, nni.explore_references])
+def test_a_layer_without_a_picture_is_said_in_place(opened, monkeypatch, open_):
+    explorer = opened(open_(InGroups().eval(), torch.rand(2, 1, 8, 8)))
+    saved = downloads(explorer, monkeypatch)
+    chooses(the(explorer, "nn-layer"), "groups")
+    assert explorer.digest().startswith("heatmap: the attribution must be of shape")
+    assert "nn-stale" in found(explorer, "nn-heatmap")[0]._dom_classes
+    assert "image/png" not in explorer._repr_mimebundle_()
+    clicks(explorer, "nn-save-png")
+    assert not saved
+    sets(the(explorer, "nn-picture"), value=1)
+    assert explorer.digest().startswith("heatmap: the attribution must be of shape")
+    chooses(the(explorer, "nn-layer"), "conv")
+    assert ", at conv, " in explorer.digest()
+    assert status(explorer).startswith("predicted")
+    assert "nn-stale" not in found(explorer, "nn-heatmap")[0]._dom_classes
+
+
+def test_volumes_are_displayed_as_the_sentence_that_refuses_them(opened):
+    model = nn.Sequential(nn.Conv3d(1, 2, 3), nn.Flatten(), nn.Linear(128, 3)).eval()
+    bundle = opened(nni.explore(model, torch.rand(1, 1, 6, 6, 6)))._repr_mimebundle_()
+    assert bundle["text/plain"].startswith("heatmap: the attribution must be of shape")
+    assert "image/png" not in bundle
+
+
 def test_an_error_leaves_the_last_picture_dimmed_until_it_is_mended(explorer):
     before = heatmap(explorer)
     explorer.target = 17

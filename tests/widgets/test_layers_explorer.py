@@ -129,6 +129,16 @@ def test_another_layer_begins_at_its_strongest_channel(explorer, cnn, digits):
     assert the(explorer, "nn-channel").max == 63
 
 
+def test_the_strongest_channel_can_be_chosen_to_stay(explorer, cnn, digits):
+    strongest = the(explorer, "nn-channel").value
+    explorer.channel = strongest
+    assert explorer.channel == strongest
+    sets(the(explorer, "nn-picture"), value=1)
+    explorer.drain()
+    assert (explorer.channel, the(explorer, "nn-channel").value) == (strongest, strongest)
+    assert f"Channel {strongest} of 16, number" in explorer.digest()
+
+
 def test_reconstruction_and_rules_are_chosen(explorer, cnn, digits):
     chooses(the(explorer, "nn-reconstruction"), "Guided backprop")
     chooses(the(explorer, "nn-keep"), "all")

@@ -95,6 +95,12 @@ def test_the_controls_are_those_of_the_method_and_the_place_stays(explorer):
         explorer.point = 23
 
 
+def test_a_path_of_one_point_keeps_its_end(explorer):
+    for n_steps in (1, 8):
+        explorer.method = nni.IntegratedGradients(n_steps=n_steps)
+        assert explorer.drain().point == n_steps - 1
+
+
 def test_words_while_a_longer_path_is_computed(explorer):
     with explorer._painting:
         explorer.method = nni.IntegratedGradients(n_steps=90)
