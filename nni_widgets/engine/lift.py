@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from nni_widgets.engine.multipliers import (
     Carry,
@@ -38,7 +39,7 @@ NONLINEAR: dict[Word, PairRule] = {
 _ELEMENTWISE = {
     *("abs", "square", "pow", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "reciprocal"),
     *("erf", "sin", "cos", "atan", "sinh", "cosh", "where", "masked_fill", "mul", "div"),
-    *("truediv", "true_divide", "rtruediv", "rdiv", "clone"),
+    *("truediv", "true_divide", "rtruediv", "rdiv", "clone", "maximum", "max"),
 }
 _PRODUCTS = {"mul", "matmul", "mm", "bmm", "einsum"}
 
@@ -65,18 +66,19 @@ def choose(passes: Passes, words: Mapping[Home, Word], who: str) -> list[PairRul
 def _rule(pair: Pair, nonlinear: PairRule, who: str) -> PairRule:
     op, kin = pair.op, family(pair.op)
     if not pair.agrees:
-        if _is_elementwise(op) and kin != "activation":
+        known = _is_elementwise(op) and kin not in {"activation", "maximum"}
+        if known and not _changes_without_input(pair):
             return NONLINEAR["rescale"]
         _refuse(op, "that is called with other numbers for the reference", who)
     if kin == "affine":
         return _LINEAR
     if kin in {"linear", "move"}:
         return _CARRY if carries_parts(op) else _MIXED
-    if kin == "maximum":
-        return _MAXIMUM
-    if kin == "activation" or (op.kind in _ELEMENTWISE and _is_elementwise(op)):
+    if _is_elementwise(op):
         return nonlinear
-    if op.kind in _PRODUCTS:
+    if kin == "maximum" and all(_from_x(op)):
+        return _MAXIMUM
+    if op.kind in _PRODUCTS and sum(_from_x(op)) <= 2:
         return _PRODUCT
     return _refuse(op, "", who)
 
@@ -88,6 +90,18 @@ _MAXIMUM, _PRODUCT = StraightMaximum(), Product()
 def _is_elementwise(op: Op) -> bool:
     known = op.kind in _ELEMENTWISE or family(op) == "activation"
     return known and [value.shape for value in op.values] == [part.shape for part in op.results]
+
+
+def _from_x(op: Op) -> list[bool]:
+    """Which of the tensors that it is called with are computed from x."""
+    parts = pytree.tree_leaves((op.args, op.kwargs))
+    signals = set(map(id, op.values))
+    return [id(part) in signals for part in parts if isinstance(part, Tensor)]
+
+
+def _changes_without_input(pair: Pair) -> bool:
+    """Whether a number changes though its input does not, which no multiplier can tell."""
+    return bool(((pair.change() == 0) & (pair.made_change() != 0)).any())
 
 
 def _refuse(op: Op, why: str, who: str) -> PairRule:

@@ -223,7 +223,7 @@ class RevealCancel(PairRule):
         twice_up, twice_down = self._parts(pair, gross)
         made = self._made(pair, twice_up, twice_down)
         near = (gross(pair.op.inputs[0]) + pair.before.values[0].abs()).mul_(_tiny(y))
-        limit = (_slope(pair.op, y) * 0.5).add_(self._old_slope(pair, old), alpha=0.5)
+        limit = (_slope(pair.op, y) * y.new_tensor(0.5)).add_(self._old_slope(pair, old), alpha=0.5)
         up = _ratio(dy + made, twice_up, near, limit)
         down = _ratio(dy.sub_(made), twice_down, near, limit)
         half = m.net * 0.5

@@ -38,7 +38,7 @@ _NAMES: dict[Family, str] = {
         adaptive_max_pool3d_with_indices amax max maximum""",
     "activation": """relu relu6 leaky_relu prelu rrelu elu selu celu gelu silu mish hardswish
         hardtanh hardsigmoid softplus sigmoid tanh clamp clamp_min clip threshold softsign
-        logsigmoid tanhshrink softshrink hardshrink""",
+        _threshold logsigmoid tanhshrink softshrink hardshrink""",
 }
 _RESHAPES = {
     *("flatten", "view", "reshape", "squeeze", "unsqueeze", "unflatten", "view_as", "reshape_as"),

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from nni_widgets.engine.canonizers import canonical
-from nni_widgets.engine.tape import Op, Tape, record
+from nni_widgets.engine.tape import Op, Tape, _replace, record
 from nni_widgets.engine.weights import modified
 from nni_widgets.errors import UnsupportedOperation
 
@@ -98,17 +98,22 @@ def record_pair(model: nn.Module, x: Tensor, reference: Tensor, who: str) -> Pas
             pairs = _joined(tape, kept.tape)
             if pairs is not None and all(pair.agrees for pair in pairs):
                 return _passes(tape, kept.tape, pairs, 1)
-        old = canonical(record(model, reference.clone(), who))
+        old = canonical(record(model, _copy(reference), who))
         pairs = _joined(tape, old)
-        if pairs is not None:
+        if pairs is not None and (len(x) == 1 or all(pair.agrees for pair in pairs)):
             if all(pair.agrees for pair in pairs):
                 _kept[model] = _Kept(old)
             return _passes(tape, old, pairs, 1 + 1 / len(x))
-    old = canonical(record(model, reference.expand_as(x), who))
+    old = canonical(record(model, _copy(reference.expand_as(x)), who))
     pairs = _joined(tape, old)
     if pairs is None:
         _refuse(tape, old, who)
     return _passes(tape, old, pairs or [], 2)
+
+
+def _copy(reference: Tensor) -> Tensor:
+    """A reference that the model may write to, in the memory order that every model takes."""
+    return reference.clone(memory_format=torch.contiguous_format)
 
 
 def _passes(tape: Tape, old: Tape, pairs: list[Pair], cost: float) -> Passes:
@@ -186,8 +191,8 @@ class _Kept:
     """The tape of a reference, with proofs that the model still computes it."""
 
     def __init__(self, tape: Tape) -> None:
-        self.tape = tape
         self._proofs = [(tensor, _proof(tensor)) for tensor in _tensors(tape)]
+        self.tape = _own(tape)
 
     def is_of(self, reference: Tensor) -> bool:
         """Whether it is the tape of this reference, and no constant on it was written to."""
@@ -198,6 +203,23 @@ class _Kept:
 
 _kept: WeakKeyDictionary[nn.Module, _Kept] = WeakKeyDictionary()
 _SMALL = 1 << 16
+
+
+def _own(tape: Tape) -> Tape:
+    """The tape on copies: a hook may have given away what the model computed, to be written to."""
+    signals = [part for op in tape.ops for part in (*op.values, *op.results)]
+    copies = {id(part): part.clone() for part in {id(part): part for part in signals}.values()}
+    ops = [
+        dataclasses.replace(
+            op,
+            values=_replace(op.values, copies),
+            results=_replace(op.results, copies),
+            args=_replace(op.args, copies),
+            kwargs=_replace(op.kwargs, copies),
+        )
+        for op in tape.ops
+    ]
+    return dataclasses.replace(tape, x=tape.x.clone(), ops=ops, logits=tape.logits.clone())
 
 
 def _tensors(tape: Tape) -> Iterator[Tensor]:

@@ -124,7 +124,7 @@ class _Recorder(TorchFunctionMode):
 
     def __init__(self, x: Tensor, modules: dict[str, nn.Module], who: str) -> None:
         super().__init__()
-        private, self.start = x.detach(), x.detach()
+        private, self.start = x.detach(), x.detach().clone()
         self.tape = Tape(private)
         self._names = {id(module): name for name, module in modules.items()}
         self._who = who

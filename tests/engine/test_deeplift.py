@@ -500,6 +500,30 @@ def test_a_changed_reference_is_run_again() -> None:
     assert torch.equal(method(model, x, 0), method(copy.deepcopy(model), x, 0))
 
 
+WRITES: dict[str, Callable[[Tensor], object]] = {
+    "in place": lambda h: h.mul_(2),
+    "data": lambda h: h.data.mul_(2),
+    "numpy": lambda h: h.numpy().fill(1),
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+@pytest.mark.parametrize("name", ["conv_norm_relu", "residual"])
+def test_what_a_hook_took_may_be_written_to(name: str, write: Callable[[Tensor], object]) -> None:
+    """As heatmap code does that scales the features that it saved."""
+    model, x = build(NETS[name])
+    method, taken = everywhere("rescale", 0.2), []
+    expected = with_layers(method, copy.deepcopy(model), x, 0)
+    for part in model.modules():
+        part.register_forward_hook(lambda *given: taken.append(given[-1]))
+    method(model, x, 0)
+    for value in taken:
+        write(value)
+    result = with_layers(method, model, x, 0)
+    assert torch.equal(result.values, expected.values)
+    assert torch.equal(result.reference_score, expected.reference_score)
+
+
 def test_the_reference_is_run_once() -> None:
     model, x = build(NETS["conv_norm_relu"])
     seen: list[int] = []
@@ -533,6 +557,93 @@ def test_rows_joined_with_pixels() -> None:
         assert_near(method(model, x, 1), torch.cat(rows), 1e-12)
 
 
+CONSTANTS = {
+    "maximum": (0.1, lambda h: torch.maximum(h, h.new_tensor(0.1))),
+    "max": (-0.2, lambda h: torch.max(h, torch.full_like(h, -0.2))),
+    "clamp": (0.1, lambda h: h.clamp(min=0.1)),
+}
+
+
+@pytest.mark.parametrize(("least", "step"), CONSTANTS.values(), ids=CONSTANTS)
+@pytest.mark.parametrize("word", WORDS)
+def test_a_maximum_with_a_constant_is_a_nonlinearity(
+    least: float, step: Callable[[Tensor], Tensor], word: str
+) -> None:
+    torch.manual_seed(0)
+    layers = {"fc": nn.Linear(6, 9), "head": nn.Linear(9, 3)}
+    model = Net(lambda net, x: net.head(step(net.fc(x))), **layers).double().eval()
+    same = Net(lambda net, x: net.head((net.fc(x) - least).relu() + least), **layers).eval()
+    x, method = torch.rand(5, 6).double(), everywhere(word, 0.3)
+    assert_near(method(model, x, 1), method(same, x, 1), 1e-12)
+    if word != "linear":
+        assert gap(method, model, x, 1) < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("step", "name"),
+    [
+        (lambda h: h.clamp(min=h.flip(1)), "clamp"),
+        (lambda h: h[:, :1].clamp(min=h.new_zeros(4)), "clamp"),
+        (lambda h: torch.maximum(h[:, :1], h.new_ones(4)), "maximum"),
+        (lambda h: torch.einsum("ni,ni,ni->ni", h, h.flip(1), h.roll(1, 1)), "einsum"),
+    ],
+)
+def test_several_signals_where_the_rule_is_for_one_are_refused(
+    step: Callable[[Tensor], Tensor], name: str
+) -> None:
+    model = Net(lambda net, x: net.head(step(net.fc(x))), fc=nn.Linear(4, 4), head=nn.Linear(4, 3))
+    with pytest.raises(UnsupportedOperation, match=f"^DeepLIFT: no rule for {name} "):
+        DeepLIFT()(model.eval(), torch.rand(2, 4))
+
+
+@pytest.mark.parametrize(
+    "step",
+    [lambda h: h[: len(h), 1:], lambda h: h[torch.arange(len(h)), 1:]],
+    ids=["a slice", "an index"],
+)
+def test_a_step_that_counts_the_rows(step: Callable[[Tensor], Tensor]) -> None:
+    """The reference alone has another count: it is run once for each row instead."""
+    model = Net(
+        lambda net, x: net.head(step(net.fc(x)).relu()), fc=nn.Linear(4, 4), head=nn.Linear(3, 3)
+    )
+    model, x = model.double().eval(), torch.rand(5, 4).double()
+    for method in COMPLETE:
+        rows = [method(model, row[None], 1) for row in x]
+        assert_near(method(model, x, 1), torch.cat(rows), 1e-12)
+
+
+def test_a_model_that_views_or_writes_to_its_input() -> None:
+    """A reference comes as a copy of its own, in the ordinary memory order."""
+
+    def forward(net: Net, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            x.mul_(2)
+        return net.head(net.fc(x.view(len(x), -1)).relu())
+
+    model = Net(forward, fc=nn.Linear(48, 4), head=nn.Linear(4, 3)).eval()
+    x, given = torch.rand(5, 3, 4, 4), torch.rand(5, 3, 4, 4)
+    kept = given.clone()
+    for reference in (
+        ImageMean(),
+        torch.rand(3, 1, 1),
+        given,
+        given.contiguous(memory_format=torch.channels_last),
+    ):
+        result = with_layers(DeepLIFT(reference=reference), model, x.clone())
+        assert_near(result.values.flatten(1).sum(1), result.score - result.reference_score, 1e-5)
+    assert torch.equal(given, kept)
+
+
+@pytest.mark.parametrize(("dtype", "near"), [(torch.float16, 0.05), (torch.bfloat16, 0.5)])
+@pytest.mark.parametrize("word", WORDS)
+def test_half_precision_stays_half(word: str, dtype: torch.dtype, near: float) -> None:
+    model, x = build(NETS["plain"])
+    expected = everywhere(word, 0.3)(model, x, 1)
+    values = everywhere(word, 0.3)(model.to(dtype), x.to(dtype), 1)
+    assert values.dtype == dtype
+    assert_near(values, expected, near)
+
+
 # --- Several references, targets ------------------------------------------------------------------
 
 
@@ -557,6 +668,21 @@ def test_several_references_are_averaged(rows: int) -> None:
     assert 0 < first.done < 40
     total = first.values.flatten(1).sum(1)
     assert_near(total, first.score - first.reference_score, 1e-10)
+
+
+def test_layers_of_several_references_where_samples_are_not_the_first_axis() -> None:
+    forwards = (
+        lambda net, x: net.head(net.fc(x).reshape(-1, 2).relu().reshape(len(x), 4)),
+        lambda net, x: net.head(net.fc(x).T.relu().T),
+    )
+    x, several = torch.rand(3, 4).double(), list(torch.rand(2, 4).double())
+    for forward in forwards:
+        model = Net(forward, fc=nn.Linear(4, 4), head=nn.Linear(4, 3)).double().eval()
+        method = DeepLIFT(reference=several)
+        single = [with_layers(method.replace(reference=one), model, x, 1) for one in several]
+        for i, layer in enumerate(with_layers(method, model, x, 1).layers):
+            of_single = torch.stack([one.layers[i].relevance for one in single])
+            assert_near(layer.relevance, of_single.mean(0), 1e-12)
 
 
 @pytest.mark.parametrize("reference", [Blur(), ImageMean(), Noise(n_samples=3)], ids=repr)
@@ -635,6 +761,22 @@ def test_an_index_that_depends_on_x_is_refused() -> None:
     x = torch.tensor([[0.3, 0.1, 0.2, 0.0]])
     with pytest.raises(UnsupportedOperation, match="getitem that is called with other"):
         DeepLIFT(reference=x.flip(1))(model, x)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [lambda x: x * (x.roll(1, 1) > 0.4), lambda x: x.masked_fill(x.roll(1, 1) > 0.4, 0)],
+    ids=["times a mask", "filled"],
+)
+def test_a_mask_of_other_numbers_is_refused_where_no_multiplier_can_tell(
+    step: Callable[[Tensor], Tensor],
+) -> None:
+    """The first number equals its reference, but only x masks it."""
+    model = Net(lambda net, x: net.head(step(x)), head=nn.Linear(4, 3)).double().eval()
+    x = torch.tensor([[0.3, 0.5, 0.2, 0.9]]).double()
+    assert gap(DeepLIFT(reference=torch.tensor([0.1, 0.1, 0.6, 0.8])), model, x, 1) < 1e-12
+    with pytest.raises(UnsupportedOperation, match="that is called with other numbers"):
+        DeepLIFT(reference=torch.tensor([0.3, 0.1, 0.6, 0.1]))(model, x, 1)
 
 
 def test_the_doctor() -> None:

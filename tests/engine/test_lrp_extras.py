@@ -324,3 +324,20 @@ def test_an_activation_passes_on_what_arrives(name: str) -> None:
     assert len(acting) == 2
     for layer in acting:
         assert not any(bool(lost.any()) for lost in layer.lost.values())
+
+
+# --- Precision ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_a_mean_of_zeros_in_half_precision_is_no_division_by_zero(dtype: torch.dtype) -> None:
+    """The negligible stabiliser is 0 in float16."""
+    model = Net(
+        lambda net, x: net.head(net.conv(x).relu().mean((2, 3))),
+        conv=nn.Conv2d(1, 2, 3), head=nn.Linear(2, 3),
+    ).eval()  # fmt: skip
+    with torch.no_grad():
+        model.conv.bias.copy_(torch.tensor([-100.0, 1.0]))
+    x = torch.rand(2, 1, 8, 8)
+    expected = LRP(rules=Epsilon())(model, x, 1)
+    assert_near(LRP(rules=Epsilon())(model.to(dtype), x.to(dtype), 1), expected, 0.1)

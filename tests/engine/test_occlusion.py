@@ -220,6 +220,12 @@ def test_a_model_that_gives_no_gradient() -> None:
         assert_near(values, by_loops(model, x, class_0, 2, 2), 1e-4, name)
 
 
+def test_a_model_outside_torch() -> None:
+    """``numpy`` takes no input that requires a gradient."""
+    model, x = Picture(lambda x: torch.from_numpy(total(x).numpy())), torch.rand(3, 1, 8, 8)
+    assert_near(Occlusion()(model, x, 0), Occlusion()(Picture(total), x, 0), 1e-6)
+
+
 # --- Windows --------------------------------------------------------------------------------------
 
 
@@ -354,6 +360,18 @@ def test_a_model_that_needs_the_ordinary_memory_order() -> None:
     assert calls == len(steps) + 3  # f(x), a row with a graph, the one that failed
     expected = by_loops(model, x, class_0, 2, 1)
     assert_near(steps[-1].values, expected, 1e-4)
+
+
+def test_a_model_that_checks_the_memory_order() -> None:
+    """As compiled extensions do, whatever their words are."""
+
+    def ordinary(x: Tensor) -> Tensor:
+        if not x.is_contiguous():
+            raise RuntimeError("expected contiguous memory")
+        return total(x)
+
+    x = torch.rand(2, 3, 8, 8)
+    assert_near(Occlusion()(Picture(ordinary), x, 0), Occlusion()(Picture(total), x, 0), 1e-6)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

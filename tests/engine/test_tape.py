@@ -360,3 +360,22 @@ def test_a_value_of_which_only_the_dtype_is_read_gets_no_signal() -> None:
     (cast,) = [op for op in tape.ops if op.kind == "to"]
     (signal,) = cast.vjp(torch.ones(1, 3, dtype=torch.float64))
     assert not signal.any()
+
+
+def test_a_model_that_writes_to_its_input_without_a_graph_does_not_write_to_the_users() -> None:
+    def forward(self: nn.Module, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            x.mul_(2)
+        return self.fc(x.flatten(1))  # type: ignore[operator,no-any-return]
+
+    model = type("Writes", (nn.Module,), {"forward": forward})()
+    model.fc = nn.Linear(4, 2)
+    x = torch.ones(1, 1, 2, 2)
+    GuidedBackprop()(model.eval(), x)
+    LRP(rules=Zero())(model, x)
+    assert bool((x == 1).all())
+
+
+def test_a_threshold_is_an_activation() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.Threshold(0.1, 0.0), nn.Linear(4, 2)).eval()
+    assert LRP(rules=Zero())(model, torch.rand(1, 3)).isfinite().all()

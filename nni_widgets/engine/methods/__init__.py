@@ -10,6 +10,7 @@ from nni_widgets.engine.methods.baselines import (
     Several,
     UniformNoise,
 )
+from nni_widgets.engine.methods.cam import CAM, GradCAM, GradCAMPlusPlus, GuidedGradCAM, LayerCAM
 from nni_widgets.engine.methods.deep_taylor import DeepTaylor
 from nni_widgets.engine.methods.deeplift import DeepLIFT
 from nni_widgets.engine.methods.fluctuation import Fluctuation, fluctuation
@@ -23,6 +24,7 @@ from nni_widgets.engine.methods.guided import DeconvNet, GuidedBackprop, stronge
 from nni_widgets.engine.methods.lrp import LRP
 from nni_widgets.engine.methods.occlusion import Occlusion
 from nni_widgets.engine.methods.path import IntegratedGradients
+from nni_widgets.engine.methods.score_cam import ScoreCAM
 from nni_widgets.engine.methods.smooth import SmoothGrad, SmoothGradSquared, VarGrad
 from nni_widgets.engine.methods.taylor import NearestRoot, SimpleTaylor
 from nni_widgets.engine.methods.translate import TranslationAverage
@@ -49,18 +51,23 @@ METHODS: tuple[type[Method], ...] = (
 __all__ = [
     "Baseline",
     "Blur",
+    "CAM",
     "Constant",
     "DeconvNet",
     "DeepLIFT",
     "DeepTaylor",
     "Fluctuation",
     "FunctionMethod",
+    "GradCAM",
+    "GradCAMPlusPlus",
     "Gradient",
     "GradientTimesInput",
     "GuidedBackprop",
+    "GuidedGradCAM",
     "ImageMean",
     "IntegratedGradients",
     "LRP",
+    "LayerCAM",
     "METHODS",
     "Method",
     "NearestRoot",
@@ -68,6 +75,7 @@ __all__ = [
     "Occlusion",
     "Result",
     "Saliency",
+    "ScoreCAM",
     "Sensitivity",
     "Several",
     "SimpleTaylor",

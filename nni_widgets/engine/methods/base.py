@@ -162,7 +162,7 @@ def logits_of(who: str, model: nn.Module, x: Tensor) -> Tensor:
     with torch.no_grad():
         logits = run(who, model, x.clone())
     check_logits(who, logits)
-    return cast(Tensor, logits)
+    return cast(Tensor, logits.clone())  # a model may write to its output again
 
 
 def input_gradient(

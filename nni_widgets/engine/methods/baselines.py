@@ -55,7 +55,7 @@ class Constant(Baseline):
 
     def __call__(self, x: Tensor, who: str = "") -> Tensor:
         who = who or type(self).__name__
-        picture = self._picture(who).to(x)
+        picture = self._picture(who).to(x).contiguous()
         try:
             return picture.expand_as(x)[None]
         except RuntimeError as error:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["gradient", "path", "average", "backward rule", "propagation", "perturbation"]
+Kind = Literal[
+    "gradient",
+    "path",
+    "average",
+    "backward rule",
+    "propagation",
+    "perturbation",
+    "class activation",
+]
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,9 @@ class DeepLIFT(Method):
             return self._lift(model, x[sample], of_rows, selection.rows(sample), layers)
 
         order = torch.arange(len(references) * len(x))
-        size = rows_at_once(model, x, (who, self.conv, self.dense), lambda: explain(order[:1]))
+        size = len(x)  # layers may join the samples with another axis: one reference at a time
+        if not layers:
+            size = rows_at_once(model, x, (who, self.conv, self.dense), lambda: explain(order[:1]))
         for done in in_chunks(
             order, len(x), size, lambda rows: mean.add(explain(rows), rows % len(x))
         ):
@@ -142,7 +144,7 @@ class DeepLIFT(Method):
 
 
 class _Mean:
-    """Results for some rows at a time, added up for each sample."""
+    """Results for some rows at a time, added up for each sample; layers for all samples at once."""
 
     def __init__(self, x: Tensor) -> None:
         self.values, self.score = torch.zeros_like(x), x.new_zeros(len(x))
@@ -153,14 +155,14 @@ class _Mean:
         """Add the rows' results to those of their samples."""
         sample = sample.to(self.values.device)
         if not self._layers:
-            self._layers = [_each(layer, self._zeros) for layer in result.layers]
+            self._layers = [_each(layer, torch.zeros_like) for layer in result.layers]
         self._seen.index_add_(0, sample, torch.ones_like(self._seen)[sample])
         self.values.index_add_(0, sample, result.values)
         if result.reference_score is not None:
             self.score.index_add_(0, sample, result.reference_score)
         for total, layer in zip(self._layers, result.layers, strict=True):
             for so_far, part in zip(_tensors(total), _tensors(layer), strict=True):
-                so_far.index_add_(0, sample, part)
+                so_far.add_(part)
 
     def of(self, total: Tensor) -> Tensor:
         """The mean per sample of what was added up."""
@@ -168,10 +170,7 @@ class _Mean:
 
     def layers(self) -> tuple[Layer, ...]:
         """What happened at each layer, in the mean."""
-        return tuple(_each(layer, self.of) for layer in self._layers)
-
-    def _zeros(self, like: Tensor) -> Tensor:
-        return like.new_zeros(len(self._seen), *like.shape[1:])
+        return tuple(_each(layer, lambda total: total / self._seen[0]) for layer in self._layers)
 
 
 def _tensors(layer: Layer) -> tuple[Tensor, ...]:

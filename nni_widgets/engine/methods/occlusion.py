@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import ClassVar, Literal
 
 import torch
@@ -79,7 +80,7 @@ class Occlusion(Method):
         who = type(self).__name__
         logits = logits_of(who, model, x)
         selection = resolve(target, logits, who)
-        score, forward = selection(logits), _Forward(who, model)
+        score, forward = selection(logits), ForwardOnly(who, model)
         windows, fill = self.windows(x), self._fill_like(x)
         known = ~windows.touching(fill != x)
         falls = torch.zeros_like(known, dtype=score.dtype)
@@ -100,7 +101,7 @@ class Occlusion(Method):
         windows_first = windows.scattered()
         order = windows_first[:, None] * len(x) + torch.arange(len(x), device=x.device)
         order = order[~known.T[windows_first]]
-        size = _rows_without_graph(who, model, x)
+        size = rows_without_graph(who, model, x)
         if not len(order):
             yield result(0)
         for done in in_chunks(order, len(x), size, measure):
@@ -241,10 +242,10 @@ def _intervals(side: int, window: int, starts: tuple[int, ...]) -> Tensor:
     return (after >= 0) & (after < window)
 
 
-class _Forward:
+class ForwardOnly:
     """The logits of many pictures, in the memory order that is fastest where no graph is kept.
 
-    That is channels last; models that need the ordinary order (``view`` of a map) get that.
+    That is channels last; models that fail on it (``view`` of a map) get the ordinary order.
     """
 
     def __init__(self, who: str, model: nn.Module) -> None:
@@ -255,9 +256,7 @@ class _Forward:
         if self._channels_last and x.ndim == 4:
             try:
                 return logits_of(self._who, self._model, _channels_last(x))
-            except ValueError as error:
-                if "view size is not compatible" not in str(error.__cause__):
-                    raise
+            except ValueError:
                 self._channels_last = False
         return logits_of(self._who, self._model, x)
 
@@ -268,11 +267,14 @@ def _channels_last(x: Tensor) -> Tensor:
     return moved.permute(0, 3, 1, 2)
 
 
-def _rows_without_graph(who: str, model: nn.Module, x: Tensor) -> int:
-    """Four times as many rows as where a graph is kept, unless they are large: 4 at least."""
+def rows_without_graph(who: str, model: nn.Module, x: Tensor) -> int:
+    """Four times as many rows as where a graph is kept, unless they are large: 4 at least.
+
+    A model that takes no input with a graph (it calls ``numpy``) keeps nothing that is counted.
+    """
 
     def one_row() -> None:
-        with torch.enable_grad():
+        with torch.enable_grad(), suppress(ValueError):
             run(who, model, x[:1].detach().requires_grad_().clone())
 
     size = rows_at_once(model, x, "forward", one_row)

@@ -16,8 +16,11 @@ _TINY = 1e-30
 
 
 def divide(relevance: Tensor, z: Tensor, epsilon: float = 0.0) -> Tensor:
-    """``relevance / (z + ε sign z)`` with sign 0 = 1, and 0 where that is a division by 0."""
-    if epsilon:
+    """``relevance / (z + ε sign z)`` with sign 0 = 1, and 0 where that is a division by 0.
+
+    An ε that is 0 in the precision of z counts as 0.
+    """
+    if epsilon > torch.finfo(z.dtype).tiny * torch.finfo(z.dtype).eps:
         return relevance / torch.copysign(z.new_full((), epsilon), z).add_(z)
     return (relevance / z).masked_fill_(z == 0, 0)
 
