@@ -165,9 +165,11 @@ def test_two_methods_and_two_explorers(page):
     heatmaps = explorer.locator("img.nn-heatmap")
     expect(heatmaps.nth(1)).to_be_visible()
     alike(page, ".nn-explorer .nn-ends")
-    common = explorer.locator(".nn-ends").first.inner_text()
+    ends = explorer.locator(".nn-ends")
+    common = ends.nth(0).inner_text()
     explorer.get_by_label("one scale for both").uncheck()
-    expect(explorer.locator(".nn-ends").first).not_to_have_text(common, use_inner_text=True)
+    differs = "common => [...document.querySelectorAll('.nn-ends')].slice(0, 2)"
+    page.wait_for_function(differs + ".some((ends) => ends.innerText !== common)", arg=common)
     explorer.get_by_label("one scale for both").check()
     alike(page, ".nn-explorer .nn-ends")
     alone = asked(page, "explorer.digest()")
@@ -180,5 +182,5 @@ def test_two_methods_and_two_explorers(page):
     assert asked(page, "other.drain().method.noise_level") == "0.155"
     assert (
         asked(page, "nni.explain(model, other.explanation.x).digest()")
-        == alone.partition("\nnni.IntegratedGradients")[0]
+        == alone.partition("\nnni.")[0]
     )
