@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from nni_widgets.zoo import data, models
-from nni_widgets.zoo.designs import digits_cnn
+from nni_widgets.zoo.classifiers import digits_cnn
 
 
 @dataclass(frozen=True)

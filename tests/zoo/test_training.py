@@ -7,9 +7,14 @@ import sys
 import pytest
 import torch
 
-from nni_widgets.zoo import data, models, training
-from nni_widgets.zoo.augmentation import augment
-from nni_widgets.zoo.designs import DESIGNS, Recipe, lower_biases
+from nni_widgets.zoo import data, models
+from nni_widgets.zoo.classifiers import Recipe, lower_biases
+from nni_widgets.zoo.designs import DESIGNS
+from nni_widgets.zoo.training import classifier
+from nni_widgets.zoo.training.__main__ import TRAINED, family, main
+from nni_widgets.zoo.training.augmentation import augment
+
+CLASSIFIERS = [name for name, design in DESIGNS.items() if design.family == "classifier"]
 
 STILL = Recipe(
     rotation_degrees=0,
@@ -40,20 +45,20 @@ def generator(seed=0):
 
 def test_loss_falls_and_the_model_learns(some):
     lines = []
-    model = training.train(shortened(epochs=5, batch_size=8), some, lines.append)
+    model = classifier.train(shortened(epochs=5, batch_size=8), lines.append, some)
     losses = [float(line.rsplit(" ", 1)[1]) for line in lines]
     assert len(losses) == 5
     assert losses[-1] < 0.7 * losses[0]
-    assert training.accuracy(model, some) > 0.6
+    assert classifier.accuracy(model, some) > 0.6
     assert not model.training
 
 
-@pytest.mark.parametrize("name", DESIGNS)
+@pytest.mark.parametrize("name", CLASSIFIERS)
 def test_the_seed_decides_everything_and_the_global_state_is_left_alone(name, some):
     few = data.Digits(some._pixels[:64], some.labels[:64])
 
     def weights(seed):
-        model = training.train(shortened(name, epochs=1, seed=seed), few, lambda line: None)
+        model = classifier.train(shortened(name, epochs=1, seed=seed), lambda line: None, few)
         return torch.cat([p.detach().flatten() for p in model.parameters()])
 
     before = torch.get_rng_state()
@@ -67,7 +72,7 @@ def test_the_seed_decides_everything_and_the_global_state_is_left_alone(name, so
 
 def test_a_design_may_constrain_its_weights_after_every_step(some):
     def biases_above_zero(name):
-        model = training.train(shortened(name, epochs=1), some, lambda line: None)
+        model = classifier.train(shortened(name, epochs=1), lambda line: None, some)
         parameters = model.named_parameters()
         return sum(int((p > 0).sum()) for key, p in parameters if key.endswith("bias"))
 
@@ -86,7 +91,7 @@ def test_lowering_biases_changes_nothing_but_positive_biases():
 
 
 def test_split_keeps_every_picture_and_the_order(some):
-    first, last = training.split(some, 20)
+    first, last = classifier.split(some, 20)
     assert (len(first), len(last)) == (300, 20)
     assert torch.equal(torch.cat([first.images, last.images]), some.images)
     assert torch.equal(torch.cat([first.labels, last.labels]), some.labels)
@@ -94,38 +99,45 @@ def test_split_keeps_every_picture_and_the_order(some):
 
 @pytest.fixture
 def in_place_of_the_training_set(some, monkeypatch):
-    monkeypatch.setattr(training, "digits", lambda split: some)
+    monkeypatch.setattr(classifier, "digits", lambda split: some)
 
 
 @pytest.mark.usefixtures("in_place_of_the_training_set")
 def test_what_is_held_out_is_not_trained_on(some, tmp_path, capsys):
     out = tmp_path / "new"
     options = ["--epochs", "2", "--hold-out", "100", "--out", str(out)]
-    training.main(["digits-cnn", *options])
-    first, last = training.split(some, 100)
+    main(["digits-cnn", *options])
+    first, last = classifier.split(some, 100)
     lines = []
-    model = training.train(shortened(epochs=2), first, lines.append)
-    *losses, validation = capsys.readouterr().out.splitlines()
-    assert losses == lines
-    assert f"digits-cnn: {training.accuracy(model, last):.2%} on 100 training" in validation
+    model = classifier.train(shortened(epochs=2), lines.append, first)
+    name, *losses, validation = capsys.readouterr().out.splitlines()
+    assert (name, losses) == ("digits-cnn", lines)
+    assert f"{classifier.accuracy(model, last):.2%} on 100 training" in validation
     assert not out.exists()
 
 
 @pytest.mark.usefixtures("in_place_of_the_training_set")
-def test_one_command_trains_all(tmp_path):
-    training.main(["all", "--epochs", "1", "--out", str(tmp_path)])
-    for name in models.names():
+def test_one_command_trains_all(tmp_path, monkeypatch):
+    monkeypatch.setattr("nni_widgets.zoo.training.__main__.TRAINED", CLASSIFIERS)
+    main(["all", "--epochs", "1", "--out", str(tmp_path)])
+    for name in CLASSIFIERS:
         assert models.load(name, tmp_path)
-        assert models.card(name, tmp_path).recipe == shortened(name, epochs=1).recipe
+        recipe = dataclasses.asdict(shortened(name, epochs=1).recipe)
+        assert models.card(name, tmp_path).recipe == recipe
+
+
+def test_all_is_every_model_that_is_trained_here():
+    assert {name for name, design in DESIGNS.items() if design.weights is None} == set(TRAINED)
+    assert all(family(DESIGNS[name]).train and family(DESIGNS[name]).figures for name in TRAINED)
 
 
 @pytest.mark.usefixtures("in_place_of_the_training_set")
 def test_the_command_writes_what_load_reads(some, tmp_path, capsys):
-    training.main(["digits-cnn", "--epochs", "2", "--out", str(tmp_path / "new")])
+    main(["digits-cnn", "--epochs", "2", "--out", str(tmp_path / "new")])
     card = models.card("digits-cnn", tmp_path / "new")
     model = models.load("digits-cnn", tmp_path / "new")
-    assert card.recipe == shortened(epochs=2).recipe
-    assert card.test_accuracy == training.accuracy(model, some)
+    assert card.recipe == dataclasses.asdict(shortened(epochs=2).recipe)
+    assert card.test_accuracy == classifier.accuracy(model, some)
     assert card.torch_version == torch.__version__
     printed = capsys.readouterr().out
     assert "epoch 2 of 2: loss" in printed
@@ -144,7 +156,7 @@ def test_the_command_writes_what_load_reads(some, tmp_path, capsys):
 )
 def test_the_command_refuses_what_it_does_not_know(arguments, capsys):
     with pytest.raises(SystemExit):
-        training.main(arguments)
+        main(arguments)
     assert "error: " in capsys.readouterr().err
 
 
@@ -153,7 +165,7 @@ def test_accuracy_counts_right_answers(some):
         def forward(self, x):
             return torch.eye(10)[3].expand(len(x), 10)
 
-    assert training.accuracy(Always3(), some) == (some.labels == 3).sum().item() / 320
+    assert classifier.accuracy(Always3(), some) == (some.labels == 3).sum().item() / 320
 
 
 def test_augmentation_of_no_strength_is_the_picture(some):
@@ -209,4 +221,4 @@ def test_models_import_no_training_code():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
     assert "nni_widgets.zoo.models" in loaded
-    assert not {"nni_widgets.zoo.training", "nni_widgets.zoo.augmentation"} & set(loaded)
+    assert not [name for name in loaded if name.startswith("nni_widgets.zoo.training")]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nni_widgets.zoo.designs import Recipe
+from nni_widgets.zoo.classifiers import Recipe
 
 ELASTIC_NODES = 5
 

@@ -1,0 +1,89 @@
+"""The command that trains a model of the zoo again: ``python -m nni_widgets.zoo.training NAME``.
+
+It writes the weights and the model card with the figures that these stored weights reach. ``all``
+instead of a name trains every model, one after the other. With ``--hold-out 10000`` the last 10,000
+training images are left out, the accuracy on them is printed and nothing is written: a recipe is
+chosen by that.
+"""
+
+import argparse
+import dataclasses
+import time
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nni_widgets.zoo import models
+from nni_widgets.zoo.designs import DESIGNS, Design
+from nni_widgets.zoo.training.store import Report, write
+
+ALL = "all"
+TRAINED = tuple(name for name, design in DESIGNS.items() if design.weights is None)
+
+
+def family(design: Design) -> Any:
+    """The module that trains and measures a design."""
+    return import_module(f"nni_widgets.zoo.training.{design.family}")
+
+
+def shortened(design: Design, epochs: int | None) -> Design:
+    """The design with another number of epochs; None: as it is."""
+    if epochs is None:
+        return design
+    return dataclasses.replace(design, recipe=dataclasses.replace(design.recipe, epochs=epochs))
+
+
+def train_and_write(name: str, design: Design, folder: Path, report: Report) -> None:
+    """Train a model by its recipe and write what `models.load` reads."""
+    start = time.perf_counter()
+    model = family(design).train(design, report)
+    minutes = (time.perf_counter() - start) / 60
+    report(str(write(name, design, model, family(design).figures, minutes, folder)))
+
+
+def main(arguments: Sequence[str] | None = None, report: Report = print) -> None:
+    """Train the models that the command line names, and write or validate them."""
+    parser = argparse.ArgumentParser(
+        prog="python -m nni_widgets.zoo.training", description="Train a model of the zoo again."
+    )
+    parser.add_argument("name", choices=(*TRAINED, ALL), help="a model, or all of them")
+    parser.add_argument("--out", type=Path, default=models.WEIGHTS, help="folder to write to")
+    parser.add_argument("--epochs", type=_count, help="other than the recipe's number")
+    parser.add_argument(
+        "--hold-out",
+        type=_count,
+        metavar="N",
+        help="train without the last N images, print the accuracy on them, and write nothing",
+    )
+    options = parser.parse_args(arguments)
+    for name in TRAINED if options.name == ALL else (options.name,):
+        design = shortened(DESIGNS[name], options.epochs)
+        torch.set_num_threads(design.recipe.threads)
+        report(name)
+        if options.hold_out is None:
+            train_and_write(name, design, options.out, report)
+        elif hasattr(family(design), "validate"):
+            _validate(design, options.hold_out, report, parser)
+        else:
+            parser.error(f"argument --hold-out: the {design.family} of {name} leaves nothing out")
+
+
+def _validate(design: Design, n: int, report: Report, parser: argparse.ArgumentParser) -> None:
+    try:
+        family(design).validate(design, n, report)
+    except ValueError as error:
+        parser.error(f"argument --hold-out: {error}")
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1; got {number}")
+    return number
+
+
+if __name__ == "__main__":
+    main()
