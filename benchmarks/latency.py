@@ -74,13 +74,28 @@ def main() -> None:
     repetitions = parser.parse_args().repetitions
     print(f"load before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     print(f"{'median, max in ms':44}{'first picture':>16}{'last picture':>16}{'goal':>8}")
+    openings(repetitions)
+    answers(repetitions)
+    print(f"load after: {os.getloadavg()[0]:.1f}")
+
+
+def openings(repetitions: int) -> None:
+    """The rows of explorers that are opened, each in a notebook of its own: it grows by them."""
+    rows = (
+        ("first words and heatmap, 3 s of work", f"{STROKES}, methods=[slow]", False),
+        ("first words and heatmap, LRP", STROKES, True),
+    )
+    for what, arguments, last in rows:
+        with page_of_a_lab() as page:
+            open_explorer(page, f"nni.draw({STROKES})")
+            run_cell(page, SLOW)
+            tell(what, OPENING, repeated(repetitions, opening, page, arguments), last=last)
+
+
+def answers(repetitions: int) -> None:
+    """The rows of one explorer that answers strokes, sliders and Cancel."""
     with page_of_a_lab() as page:
         explorer = open_explorer(page, f"nni.draw({STROKES})")
-        run_cell(page, SLOW)
-        usual, late = (f"{STROKES}{more}" for more in ("", ", methods=[slow]"))
-        seen = repeated(repetitions, opening, page, late)
-        tell("first words and heatmap, 3 s of work", OPENING, seen, last=False)
-        tell("first words and heatmap, LRP", OPENING, repeated(repetitions, opening, page, usual))
         for case in CASES:
             run_cell(page, f"explorer.method = {case.method}; explorer.pad.strokes = ()")
             last = case.goal == SINGLE
@@ -92,7 +107,6 @@ def main() -> None:
                 tell(f"drag of {case.slider}, {case.method}", case.goal, seen, last=last)
         run_cell(page, "explorer.pad.strokes = nni.widgets.inputs.EXAMPLES[0]")
         tell("cancel, SmoothGrad of 10000", CANCEL, repeated(repetitions, cancel, page, explorer))
-    print(f"load after: {os.getloadavg()[0]:.1f}")
 
 
 def repeated(times: int, act: Callable[..., Times], *arguments: object) -> list[Times]:

@@ -16,8 +16,11 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
+from nni_widgets.errors import invalid
 from nni_widgets.zoo.pen import draw_onto, drawing
+from nni_widgets.zoo.picture_file import read_image
 
 __all__ = [
     "Digits",
@@ -26,7 +29,9 @@ __all__ = [
     "draw_onto",
     "drawing",
     "imagenet_classes",
+    "photograph_batch",
     "photographs",
+    "picture",
 ]
 
 Index = SupportsIndex | slice | Sequence[int] | Tensor | np.ndarray
@@ -74,17 +79,24 @@ class Digits:
 
     def of(self, label: int, n: int = 1) -> Tensor:
         """The first ``n`` pictures of the class ``label``, (n, 1, 28, 28)."""
-        if label not in range(len(self.classes)):
-            raise ValueError(
-                f"Digits.of: label must be a digit from 0 to 9; got {label!r}. Name one of them."
-            )
-        places = (self._labels == label).nonzero().flatten()
+        places = self._of(label, "of")
         if n not in range(1, len(places) + 1):
             raise ValueError(
                 f"Digits.of: n must be a whole number from 1 to {len(places)}; got {n!r}. "
                 f"This set has {len(places)} pictures of {label}."
             )
         return self[places[:n]][0]
+
+    def mean_of(self, label: int) -> Tensor:
+        """The mean of all pictures of the class ``label``, (1, 1, 28, 28)."""
+        return self[self._of(label, "mean_of")][0].mean(0, keepdim=True)
+
+    def _of(self, label: int, who: str) -> Tensor:
+        if label not in range(len(self.classes)):
+            raise ValueError(
+                f"Digits.{who}: label must be a digit from 0 to 9; got {label!r}. Name one of them."
+            )
+        return (self._labels == label).nonzero().flatten()
 
     def __repr__(self) -> str:
         return f"Digits({len(self):,} pictures of 28 x 28 pixels in [0, 1], classes 0 to 9)"
@@ -180,11 +192,47 @@ def photographs() -> Photographs:
         )
 
 
+def photograph_batch(
+    names: str | Sequence[str | SupportsIndex] | None = None, size: int = 224
+) -> Tensor:
+    """Photographs as a batch for a network, (N, 3, size, size): all of them, or those named.
+
+    Resized by antialiased bicubic interpolation and clamped to [0, 1].
+    """
+    side = _side(size, "photograph_batch")
+    album = photographs()
+    chosen = album.names if names is None else (names,) if isinstance(names, str) else tuple(names)
+    if not chosen:
+        given, action = "none", "Leave names out for all of them"
+        raise invalid("photograph_batch", "names", "at least one name", given, action)
+    batch = torch.stack([album[name] for name in chosen])
+    return F.interpolate(batch, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
+
+
+def picture(file: str | Path | bytes, size: int = 224) -> Tensor:
+    """A picture file of one's own, or its bytes, as a batch of one, (1, 3, size, size).
+
+    It stands upright, is cut to a square in the middle and resized; what is transparent becomes
+    white. Raises ``ValueError`` for what is no PNG, JPEG, GIF or WebP picture, is too large, or
+    moves.
+    """
+    side = _side(size, "picture")
+    pixels = torch.from_numpy(np.array(read_image(file, side, side, 3, "picture")))
+    return _unit_range(pixels.permute(2, 0, 1).contiguous()[None])
+
+
 @functools.cache
 def imagenet_classes() -> tuple[str, ...]:
     """The names of ImageNet's 1,000 classes, in the order of a network's outputs."""
     entries = json.loads((FOLDER / "imagenet_classes.json").read_text(encoding="utf-8"))
     return tuple(names for _, names in entries)
+
+
+def _side(size: object, who: str) -> int:
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        expected = "a whole number of pixels, at least 1"
+        raise invalid(who, "size", expected, repr(size), "Use 224 for the network of photographs")
+    return size
 
 
 def _unit_range(pixels: Tensor) -> Tensor:

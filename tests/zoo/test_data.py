@@ -134,6 +134,14 @@ def test_of_gives_the_first_pictures_of_a_class(test_set, label):
     places = [place for place in range(200) if test_set.labels[place] == label][:3]
     assert torch.equal(test_set.of(label, 3), test_set[places][0])
     assert test_set.of(label).shape == (1, 1, 28, 28)
+    torch.testing.assert_close(
+        test_set.mean_of(label), test_set.images[test_set.labels == label].mean(0)[None]
+    )
+
+
+def test_the_mean_of_a_class_that_is_not_there_says_so(test_set):
+    with pytest.raises(ValueError, match=r"^Digits\.mean_of: label must be a digit .+ got 10\."):
+        test_set.mean_of(10)
 
 
 @pytest.mark.parametrize(("label", "n"), [(10, 1), (-1, 1), ("3", 1), (3, 0), (3, 1011), (3, 1.5)])

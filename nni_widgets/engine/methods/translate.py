@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from nni_widgets.engine.findings import Finding
-from nni_widgets.engine.methods.base import AnyMethod, Method, Result, as_method, logits_of
+from nni_widgets.engine.methods.averaging import Averaging, Copies
+from nni_widgets.engine.methods.base import AnyMethod, Method, as_method
 from nni_widgets.engine.methods.card import Card
-from nni_widgets.engine.methods.chunks import in_chunks, rows_at_once
 from nni_widgets.engine.methods.lrp import LRP
-from nni_widgets.engine.targets import Target, resolve
 from nni_widgets.errors import invalid
 from nni_widgets.params import param
 
 
-class TranslationAverage(Method):
+class TranslationAverage(Averaging):
     """The mean attribution of translated copies, each map moved back: grid artefacts cancel.
 
     ``R = 1/n Σ_t T_tᵀ R_of(T_t x)`` over all n = (2 · shift + 1)² translations T_t by at most
@@ -45,53 +43,17 @@ class TranslationAverage(Method):
     of: AnyMethod = param(LRP(), "the method that is averaged", options=lambda: _others())
     shift: int = param(2, "largest translation along an axis, in pixels", low=0, slider=(0, 4))
 
-    def validate(self) -> None:
-        object.__setattr__(self, "of", as_method(self.of))
-
-    @property
-    def signed(self) -> bool:  # type: ignore[override]
-        """Whether ``of`` is."""
-        return as_method(self.of).signed
-
-    @property
-    def channels(self) -> Literal["sum", "max"]:  # type: ignore[override]
-        """As ``of`` joins them."""
-        return as_method(self.of).channels
-
-    def _steps(self, model: nn.Module, x: Tensor, target: Target, layers: bool) -> Iterator[Result]:
-        method, who = as_method(self.of), type(self).__name__
+    def _copies(self, x: Tensor) -> Copies:
         self._check_size(x)
-        logits = logits_of(who, model, x)
-        selection = resolve(target, logits, who)
         offsets = self._offsets(x)
-        total, cost = torch.zeros_like(x), 0.0
 
-        def explain(samples: Tensor, sample: Tensor) -> Result:
-            *_, last = method._steps(model, samples, selection.rows(sample), False)
-            return last
+        def moved(sample: Tensor, copy: Tensor) -> Tensor:
+            return _moved(x[sample], offsets[copy])
 
-        def accumulate(rows: Tensor) -> None:
-            nonlocal cost
-            sample, by = rows % len(x), offsets[rows // len(x)]
-            last = explain(_moved(x[sample], by), sample)
-            back = _moved_back(last.values.to(total.dtype), by)
-            total.index_add_(0, sample.to(total.device), back)
-            cost += last.passes * len(rows) / len(x)
+        def back(values: Tensor, copy: Tensor) -> Tensor:
+            return _moved_back(values, offsets[copy])
 
-        order = torch.arange(len(offsets) * len(x))
-        first = torch.zeros(1, dtype=torch.long)
-        size = rows_at_once(model, x, type(method).__name__, lambda: explain(x[:1], first))
-        for done in in_chunks(order, len(x), size, accumulate):
-            if done >= len(x):
-                copies = (done + len(x) - 1 - torch.arange(len(x))) // len(x)
-                yield Result(
-                    total / copies.to(x).reshape(-1, *[1] * (x.ndim - 1)),
-                    selection,
-                    logits,
-                    passes=1 + cost,
-                    done=done // len(x),
-                    of=len(offsets),
-                )
+        return Copies(len(offsets), moved, back)
 
     def examine(self, model: nn.Module, x: Tensor) -> list[Finding]:
         self._check_size(x)
