@@ -146,8 +146,8 @@ EXERCISES = {
             (lambda: places_by_gain()[1], "hardly: there is ink, and γ had given it its share."),
         ],
         "hints": [
-            "What does γ give to a pixel whose value is 0?",
             "The relevance that arrives is almost the same. Who could not get any of it before?",
+            "What does γ give to a pixel whose value is 0?",
         ],
     },
     2: {
