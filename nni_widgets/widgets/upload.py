@@ -15,7 +15,7 @@ from nni_widgets.widgets.status import in_words
 
 
 class Upload:
-    """A button that sends a PNG or JPEG file; ``on_picture(name, picture)`` gets the result.
+    """A button that sends a picture file; ``on_picture(name, picture)`` gets the result.
 
     What cannot be read is said in ``words``, and nothing else changes. The button is hidden where
     the model takes no grey or colour pictures.
@@ -27,7 +27,9 @@ class Upload:
         self._model, self._like, self._on_picture = model, like, on_picture
         self._quiet = Quiet()
         self.button = widgets.FileUpload(
-            accept=".png,.jpg,.jpeg", description="Your picture", layout={"width": "auto"}
+            accept=".png,.jpg,.jpeg,.gif,.webp",
+            description="Your picture",
+            layout={"width": "auto"},
         ).add_class("nn-upload")
         self.words = widgets.HTML().add_class("nn-words").add_class("nn-upload-words")
         takes_pictures = like.ndim == 4 and like.shape[1] in (1, 3)

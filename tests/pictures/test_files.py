@@ -96,7 +96,9 @@ def test_a_jpeg_by_its_path(tmp_path):
     [b"", b"GIF89a", saved(Image.new("L", (9, 9)), "BMP"), saved(Image.new("L", (99, 99)))[:60]],
 )
 def test_other_files_are_refused(content):
-    with pytest.raises(ValueError, match="read_picture: the file must be a PNG or JPEG picture"):
+    with pytest.raises(
+        ValueError, match="read_picture: the file must be a PNG, JPEG, GIF or WebP picture"
+    ):
         read_picture(content, ranged(0, 1), torch.zeros(1, 1, 4, 4))
 
 

@@ -83,7 +83,10 @@ def test_the_copied_cell_reads_the_file(explorer, cnn, digits, tmp_path, monkeyp
 def test_what_is_no_picture_is_said_in_place(explorer, content):
     before = explorer.digest()
     uploads(explorer, "<b>.png", content)
-    assert "&lt;b&gt;.png: read_picture: the file must be a PNG or JPEG picture" in words(explorer)
+    assert (
+        "&lt;b&gt;.png: read_picture: the file must be a PNG, JPEG, GIF or WebP picture"
+        in words(explorer)
+    )
     assert "0x" not in words(explorer), "an address of the memory tells nobody anything"
     assert 'role="alert"' in words(explorer)
     assert explorer.digest() == before

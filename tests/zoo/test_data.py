@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from nni_widgets.zoo import data
+from nni_widgets.zoo import data, digits
 
 REPOSITORY = Path(__file__).parents[2]
-README = (data.FOLDER / "README.md").read_text(encoding="utf-8")
+README = (digits.FOLDER / "README.md").read_text(encoding="utf-8")
 FILES = sorted(
-    path.relative_to(data.FOLDER).as_posix()
-    for path in data.FOLDER.rglob("*")
+    path.relative_to(digits.FOLDER).as_posix()
+    for path in digits.FOLDER.rglob("*")
     if path.is_file() and path.name != "README.md"
 )
 
@@ -31,7 +31,7 @@ def test_every_file_is_the_one_its_licence_statement_speaks_of(file):
     licences = [row[3] for row in rows if fnmatch.fnmatch(file, row[0].strip("| `"))]
     assert licences
     assert re.search("CC BY-SA 3.0|CC0 or public domain|MIT", licences[0])
-    found = hashlib.sha256((data.FOLDER / file).read_bytes()).hexdigest()
+    found = hashlib.sha256((digits.FOLDER / file).read_bytes()).hexdigest()
     assert f"{found}  {file}\n" in README
 
 
@@ -166,7 +166,7 @@ def test_what_is_handed_out_cannot_corrupt_the_cache(test_set):
 
 
 def test_absent_training_set_says_how_to_get_it(monkeypatch, tmp_path):
-    monkeypatch.setitem(data.DIGIT_FILES, "train", tmp_path / "mnist_train.npz")
+    monkeypatch.setitem(digits.FILES, "train", tmp_path / "mnist_train.npz")
     with pytest.raises(FileNotFoundError, match=r"^digits: the train set .+ clone the .+ pip"):
         data.digits.__wrapped__("train")
 
@@ -197,7 +197,7 @@ def test_photographs_have_colours():
 
 def test_every_photograph_has_credits():
     photographs = data.photographs()
-    pictures = {path.stem for path in (data.FOLDER / "photographs").glob("*.jpg")}
+    pictures = {path.stem for path in (digits.FOLDER / "photographs").glob("*.jpg")}
     assert set(photographs.names) == set(photographs.credits) == pictures
     for credit in photographs.credits.values():
         assert credit["author"]

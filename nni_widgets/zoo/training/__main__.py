@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None, report: Report = print) -> None
     parser = argparse.ArgumentParser(
         prog="python -m nni_widgets.zoo.training", description="Train a model of the zoo again."
     )
-    parser.add_argument("name", choices=(*TRAINED, ALL), help="a model, or all of them")
+    parser.add_argument("name", choices=(*models.names(), ALL), help="a model, or all of them")
     parser.add_argument("--out", type=Path, default=models.WEIGHTS, help="folder to write to")
     parser.add_argument("--epochs", type=_count, help="other than the recipe's number")
     parser.add_argument(
@@ -61,7 +61,8 @@ def main(arguments: Sequence[str] | None = None, report: Report = print) -> None
     options = parser.parse_args(arguments)
     for name in TRAINED if options.name == ALL else (options.name,):
         design = shortened(DESIGNS[name], options.epochs)
-        torch.set_num_threads(design.recipe.threads)
+        if design.recipe is not None:
+            torch.set_num_threads(design.recipe.threads)
         report(name)
         if options.hold_out is None:
             train_and_write(name, design, options.out, report)

@@ -4,8 +4,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from nni_widgets.zoo.data import Digits, digits
 from nni_widgets.zoo.designs import Design
+from nni_widgets.zoo.digits import Digits, digits
 from nni_widgets.zoo.training.augmentation import augment
 from nni_widgets.zoo.training.store import Report
 

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from nni_widgets.zoo.designs import Design
 from nni_widgets.zoo.models import Card
-
-LICENCE = "MIT, as the code of nni_widgets"
+from nni_widgets.zoo.training.samples import write_grid
 
 Report = Callable[[str], None]
 Figures = Callable[[nn.Module], dict[str, float]]
@@ -30,10 +29,17 @@ def stored(model: nn.Module) -> dict[str, Tensor]:
 def write(
     name: str, design: Design, model: nn.Module, figures: Figures, minutes: float, folder: Path
 ) -> Card:
-    """Write weights and card, with the figures measured on the weights as stored."""
-    weights = stored(model)
-    model.load_state_dict(weights)
-    content = weights_as_bytes(weights)
+    """Write weights and card, with the figures measured on the weights as stored.
+
+    Weights that are part of another package are not written again.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    content = b""
+    if design.weights is None:
+        weights = stored(model)
+        model.load_state_dict(weights)
+        content = weights_as_bytes(weights)
+        (folder / f"{name}.safetensors").write_bytes(content)
     card = Card(
         name=name,
         architecture=design.architecture,
@@ -43,19 +49,20 @@ def write(
         high=1.0,
         classes=design.classes,
         data=design.data,
-        recipe=dataclasses.asdict(design.recipe),
+        recipe=dataclasses.asdict(design.recipe) if design.recipe else {},
         optimizer=design.optimizer,
         minutes=round(minutes, 1),
         torch_version=str(torch.__version__),
         test_data=design.test_data,
         figures=figures(model),
-        licence=LICENCE,
-        sha256=hashlib.sha256(content).hexdigest(),
+        licence=design.licence,
+        sha256=hashlib.sha256(content).hexdigest() if content else "",
         recipe_chosen_on=design.recipe_chosen_on,
         makes=design.makes,
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.safetensors").write_bytes(content)
-    text = json.dumps(dataclasses.asdict(card), indent=2) + "\n"
+    if hasattr(model, "sample"):
+        write_grid(model, folder / f"{name}.png")
+    facts = {key: value for key, value in dataclasses.asdict(card).items() if key != "samples"}
+    text = json.dumps(facts, indent=2) + "\n"
     (folder / f"{name}.json").write_text(text, encoding="utf-8")
     return card

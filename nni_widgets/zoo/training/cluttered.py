@@ -1,0 +1,115 @@
+"""Classifiers of cluttered digits: new pictures in each epoch, measured by label and by place."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nni_widgets.engine.methods.cam import CAM
+from nni_widgets.zoo.cluttered import COARSE, FINE, Cluttered, Clutterer, Layout, peak_in_box
+from nni_widgets.zoo.designs import Design
+from nni_widgets.zoo.digits import Digits, digits
+from nni_widgets.zoo.training.classifier import split
+from nni_widgets.zoo.training.store import Report
+
+TEST_SEED = 0
+TEST_BATCH = 200
+MARGIN = 2
+
+
+def train(design: Design, report: Report, data: Digits | None = None) -> nn.Module:
+    """Build a model and train it by its recipe, on all training images unless others are given.
+
+    The global random state is left alone. The model knows its ``input_shape``, as loaded ones do.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(design.recipe.seed)
+        model: Any = design.build()
+        model.to(memory_format=torch.channels_last)
+        model.input_shape = design.input_shape
+        fit(model, design, digits("train") if data is None else data, report)
+    trained: nn.Module = model.eval()
+    return trained
+
+
+def fit(model: nn.Module, design: Design, data: Digits, report: Report) -> None:
+    """Train a model in place; ``report`` is told the mean loss of each epoch.
+
+    In each epoch every digit is seen once, at a new place among new clutter.
+    """
+    recipe = design.recipe
+    generator = torch.Generator().manual_seed(recipe.seed)
+    steps_per_epoch = -(-len(data) // recipe.batch_size)
+    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=recipe.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        recipe.peak_learning_rate,
+        total_steps=recipe.epochs * steps_per_epoch,
+        pct_start=recipe.warm_up,
+    )
+    clutterer = Clutterer(data)
+    model.train()
+    for epoch in range(1, recipe.epochs + 1):
+        pictures = clutterer.make(len(data), TEST_SEED + epoch, _layout(model))
+        total = 0.0
+        for batch in torch.randperm(len(data), generator=generator).split(recipe.batch_size):
+            x, y = pictures[batch]
+            loss = F.cross_entropy(model(x), y)
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+            schedule.step()
+            total += loss.item() * len(batch)
+        report(f"epoch {epoch} of {recipe.epochs}: loss {total / len(data):.4f}")
+
+
+def figures(model: nn.Module) -> dict[str, float]:
+    """The figures on one cluttered picture of each test image."""
+    return measured(model, digits("test"))
+
+
+def validate(design: Design, n: int, report: Report) -> None:
+    """Train without the last ``n`` training images and tell the figures on cluttered ones of these.
+
+    Raises ``ValueError`` if no image would be left.
+    """
+    data = digits("train")
+    if n >= len(data):
+        raise ValueError(f"validate: n must be less than {len(data)}; got {n}. Leave fewer out.")
+    rest, held_out = split(data, n)
+    reached = measured(train(design, report, rest), held_out)
+    told = ", ".join(f"{key} {value:.2%}" for key, value in reached.items())
+    report(f"{told} on {n:,} training images that were left out")
+
+
+def measured(model: nn.Module, data: Digits) -> dict[str, float]:
+    """The share of pictures rightly classified, and of these with the peak of CAM on the digit."""
+    pictures = Clutterer(data).make(len(data), TEST_SEED, _layout(model))
+    right, maps = (torch.cat(parts) for parts in zip(*_seen(model, pictures), strict=True))
+    boxes = pictures.boxes[right]
+
+    def found(margin: int) -> float:
+        return peak_in_box(maps[right], boxes, margin).double().mean().item()
+
+    return {
+        "test accuracy": right.double().mean().item(),
+        "peak in box": found(0),
+        f"peak at most {MARGIN} pixels outside": found(MARGIN),
+    }
+
+
+def _seen(model: nn.Module, pictures: Cluttered) -> Iterator[tuple[Tensor, Tensor]]:
+    """For each batch which pictures are rightly classified, and the maps of CAM."""
+    cam = CAM()
+    for start in range(0, len(pictures), TEST_BATCH):
+        x, y = pictures[start : start + TEST_BATCH]
+        with torch.no_grad():
+            right = model(x).argmax(1) == y
+        yield right, cam(model, x)
+
+
+def _layout(model: Any) -> Layout:
+    """The layout of the pictures that a model takes."""
+    return FINE if model.input_shape[-1] == FINE.size else COARSE
