@@ -82,6 +82,7 @@ def _with_weights(layer: Op, op: Op, scale: Tensor | None, shift: Tensor) -> Op:
         kind="linear" if view.channel_dim == -1 else layer.kind,
         outputs=op.outputs,
         results=op.results,
+        call=op.call,
         args=(layer.values[0], weight, bias, *rest),
         kwargs=kwargs,
     )

@@ -31,7 +31,8 @@ class Op:
     ``inputs`` and ``outputs`` are the numbers of the values it reads and makes, ``values`` and
     ``results`` those values as tensors. ``label`` is unique on the tape: the path of a leaf module,
     or ``path.kind`` for a call made in a container's ``forward``, with ``#2``, ``#3`` … for further
-    uses. ``winners`` are the indices of max-pooling, in the flattened space of each channel.
+    uses. ``winners`` are the indices of max-pooling, in the flattened space of each channel;
+    ``call`` tells which torch call of the forward pass made the results, from 1.
     """
 
     kind: str
@@ -45,6 +46,7 @@ class Op:
     kwargs: dict[str, Any]
     label: str = ""
     winners: Tensor | None = None
+    call: int = 0
 
     def vjp(self, *signals: Tensor) -> tuple[Tensor, ...]:
         """Vector-Jacobian product: signals at the results, carried to the values.
@@ -132,12 +134,14 @@ class _Recorder(TorchFunctionMode):
         self._stale: dict[int, tuple[str, str]] = {}
         self._memory: dict[int, int] = {}
         self._count = 1
+        self._calls = 0
 
     def number_of(self, tensor: object) -> int | None:
         return self._known[id(tensor)][0] if id(tensor) in self._known else None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        self._calls += 1
         read: dict[int, _Known] = {}
         private = [self._private(part, read) for part in args]
         named = {name: self._private(part, read) for name, part in kwargs.items()}
@@ -162,7 +166,8 @@ class _Recorder(TorchFunctionMode):
         finally:
             torch.set_grad_enabled(True)
         numbers, values, _ = zip(*read.values(), strict=True)
-        op = Op(call.kind, "", numbers, values, (), (), func, tuple(private), named, "", winners)
+        op = Op(call.kind, "", numbers, values, (), (), func, tuple(private), named,
+                "", winners, self._calls)  # fmt: skip
         return self._noted(op, result, target)
 
     def _private(self, item: Any, read: dict[int, _Known]) -> Any:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from nni_widgets.engine.canonizers import canonical
-from nni_widgets.engine.methods import Method, Result
+from nni_widgets.engine.methods import CAM, Method, Result
+from nni_widgets.engine.methods.activation_map import ActivationMap
 from nni_widgets.engine.operations import family
 from nni_widgets.engine.rules import (
     AlphaBeta,
@@ -29,6 +30,8 @@ from tests.oracle.nets import NETS, Case
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 DTYPES = list(TOLERANCE)
+AVERAGED_MAPS = {"bottleneck", "conv1d", "global_mean"}
+NO_MAPS = {name for name, case in NETS.items() if len(case.shape) < 2 or "mlp" in case.tags}
 
 
 def distance(ours: Tensor, theirs: Tensor) -> float:
@@ -47,6 +50,20 @@ def build(
 ) -> tuple[nn.Module, Tensor]:
     """The case's model and a batch of its input, in one dtype."""
     return case.build().to(dtype), case.input(batch, dtype=dtype)
+
+
+def refusal(method: Method, name: str) -> str:
+    """The words with which a method has to refuse a network that lacks what it needs, or none."""
+    asked = getattr(method, "of", method)
+    if isinstance(asked, CAM):
+        return "" if name in AVERAGED_MAPS else "must be one dense layer on the global average"
+    without = isinstance(asked, ActivationMap) and name in NO_MAPS
+    return "the model must be one with spatial maps" if without else ""
+
+
+def suited(method: Method, name: str) -> str:
+    """This network, or one that ends in a global average if the method cannot have this one."""
+    return "global_mean" if refusal(method, name) else name
 
 
 def with_layers(method: Method, model: nn.Module, x: Tensor, target: Target = None) -> Result:

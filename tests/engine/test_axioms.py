@@ -24,7 +24,7 @@ from tests.oracle.hand_graphs import HAND, random_graph
 from tests.oracle.nets import NETS, select
 from tests.oracle.random_nets import random_net
 
-from .common import assert_near, build
+from .common import assert_near, build, suited
 
 TARGET = 1
 
@@ -122,7 +122,7 @@ def test_the_noise_is_a_share_of_each_samples_own_range() -> None:
 
 @pytest.mark.parametrize("of", [m() for m in METHODS if m is not SmoothGrad], ids=str)
 def test_no_noise_is_the_method_itself(of: Method) -> None:
-    model, x = build(NETS["plain"])
+    model, x = build(NETS[suited(of, "plain")])
     for n_samples in (1, 4):
         smooth = SmoothGrad(of=of, noise_level=0.0, n_samples=n_samples)(model, x)
         assert_near(smooth, of(model, x), 1e-12)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nni_widgets.engine.methods import (
+    CAM,
     LRP,
     METHODS,
     Gradient,
@@ -22,7 +23,7 @@ from nni_widgets.engine.methods import (
 from nni_widgets.engine.rules import Epsilon, Gamma, Pass, ZBox
 from nni_widgets.engine.targets import Difference
 from nni_widgets.errors import UnsupportedOperation
-from tests.oracle.nets import NETS, Net, select
+from tests.oracle.nets import NETS, Net, build_seeded, conv3, select
 
 from .common import build
 
@@ -42,7 +43,11 @@ def refusal(explain: Callable[[], object], *words: str) -> str:
     return text
 
 
-def plain() -> tuple[nn.Module, Tensor]:
+def plain(method: Method | None = None) -> tuple[nn.Module, Tensor]:
+    """A net for pictures of one size; for CAM one that averages its maps."""
+    if isinstance(method, CAM):
+        layers = [conv3(2, 5), nn.ReLU(), nn.AvgPool2d(6), nn.Flatten(), nn.Linear(5, 3)]
+        return build_seeded(lambda: nn.Sequential(*layers), 0), NETS["plain"].input()
     return build(NETS["plain"], torch.float32)
 
 
@@ -71,7 +76,7 @@ INPUTS: dict[str, tuple[Callable[[Tensor], object], tuple[str, ...]]] = {
 def test_the_input(
     method: Method, spoil: Callable[[Tensor], object], words: tuple[str, ...]
 ) -> None:
-    model, x = plain()
+    model, x = plain(method)
     text = refusal(lambda: method(model, spoil(x)), *words)  # type: ignore[arg-type]
     assert text.startswith((type(method).__name__, "Gradient"))
     assert method(model, x).shape == x.shape
@@ -116,7 +121,7 @@ TARGETS: dict[str, tuple[object, tuple[str, ...]]] = {
 @pytest.mark.parametrize(("target", "words"), TARGETS.values(), ids=TARGETS)
 @EACH
 def test_the_target(method: Method, target: object, words: tuple[str, ...]) -> None:
-    model, x = plain()
+    model, x = plain(method)
     refusal(lambda: method(model, x, target), *words)  # type: ignore[arg-type]
 
 

@@ -1,8 +1,9 @@
 """Class activation maps: against Captum, hooks and slow loops, and what broke the ancestors."""
 
 import math
+from collections import Counter
 from collections.abc import Callable
-from typing import cast
+from typing import Any, ClassVar, cast
 
 import pytest
 import torch
@@ -10,11 +11,12 @@ from captum.attr import GuidedGradCam as CaptumGuidedGradCam
 from captum.attr import LayerGradCam as CaptumGradCam
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from nni_widgets.engine.anatomy import anatomy
 from nni_widgets.engine.composites import layers
 from nni_widgets.engine.doctor import diagnose
-from nni_widgets.engine.methods import GuidedBackprop, maps
+from nni_widgets.engine.methods import GuidedBackprop
 from nni_widgets.engine.methods.activation_map import ActivationMap, LayerMap, MapResult
 from nni_widgets.engine.methods.cam import (
     CAM,
@@ -23,18 +25,16 @@ from nni_widgets.engine.methods.cam import (
     GuidedGradCAM,
     LayerCAM,
 )
-from nni_widgets.engine.methods.maps import upsample
+from nni_widgets.engine.methods.maps import layers_with_maps, upsample
 from nni_widgets.engine.methods.score_cam import ScoreCAM, _unit
-from nni_widgets.engine.tape import Tape
 from nni_widgets.engine.targets import Difference, Target
 from nni_widgets.errors import UnsupportedOperation
 from tests.oracle.nets import NETS, TROUBLE, Net, build_seeded, conv3
 
-from .common import DTYPES, assert_near, build
+from .common import DTYPES, NO_MAPS, assert_near, build
 from .test_common import nothing_changes
 
 SOUND = {name: case for name, case in NETS.items() if not case.tags & (TROUBLE | {"stochastic"})}
-WITHOUT_MAPS = {name for name, case in SOUND.items() if len(case.shape) < 2 or "mlp" in case.tags}
 LAYERED: tuple[type[LayerMap], ...] = (GradCAM, GradCAMPlusPlus, LayerCAM, GuidedGradCAM, ScoreCAM)
 PLAIN_MAPS = (GradCAM, GradCAMPlusPlus, LayerCAM)
 each_method = pytest.mark.parametrize("method", LAYERED)
@@ -126,7 +126,7 @@ def hooked_layers() -> list[tuple[str, str]]:
     """Convolutions and ReLUs called once and not merged with what follows, in every network."""
     found = []
     for name, case in SOUND.items():
-        if name in WITHOUT_MAPS or case.tags & {"arithmetic", "shared", "reuse"}:
+        if name in NO_MAPS or case.tags & {"arithmetic", "shared", "reuse"}:
             continue
         model, x = build(case)
         if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules()):
@@ -334,35 +334,16 @@ def test_cam_in_one_and_three_dimensions(axes: tuple[int, ...], kind: type[nn.Mo
 # --- Every method on every network ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(SOUND.keys() - WITHOUT_MAPS))
+@pytest.mark.parametrize("name", sorted(SOUND.keys() - NO_MAPS))
 @each_method
 def test_every_network(method: type[LayerMap], name: str) -> None:
-    """Shaped like x, finite, nothing changed; each sample by itself; the same bits again."""
-    for dtype in DTYPES:
-        model, x = build(SOUND[name], dtype)
-        with nothing_changes(model, x):
-            values = method()(model, x, 1)
-        assert values.shape == x.shape
-        assert values.dtype == dtype
-        assert not values.requires_grad
-        assert bool(values.isfinite().all())
-        if dtype == torch.float64:
-            singly = torch.cat([method()(model, row[None], 1) for row in x])
-            assert_near(values, singly, 1e-10)
-        else:
-            assert torch.equal(values, method()(model, x, 1))
-        if not method.signed:
-            assert bool((values >= 0).all())
-            assert torch.equal(values, values[:, :1].expand_as(values))
-
-
-@pytest.mark.parametrize("name", sorted(WITHOUT_MAPS))
-@each_method
-def test_networks_without_maps(method: type[LayerMap], name: str) -> None:
+    """Also for a class that was not predicted; the same number in all channels, none below 0."""
     model, x = build(SOUND[name])
-    with pytest.raises(ValueError, match="the model must be one with spatial maps"):
-        method()(model, x)
-    assert not diagnose(model, x, method()).healthy
+    values = method()(model, x, 1)
+    assert bool(values.isfinite().all())
+    if not method.signed:
+        assert bool((values >= 0).all())
+        assert torch.equal(values, values[:, :1].expand_as(values))
 
 
 @pytest.mark.parametrize("method", [*LAYERED, CAM])
@@ -452,25 +433,80 @@ def test_no_layer_is_inferred_where_the_axes_were_moved() -> None:
     assert layer_of(GradCAM(), model, torch.rand(1, 2, 6, 6)) == "relu"
 
 
+class BackwardOps(TorchDispatchMode):
+    """Counts what runs backward, whoever calls it; of a convolution only to its input."""
+
+    NAMES: ClassVar[dict[str, str]] = {
+        "convolution_backward": "conv2d",
+        "threshold_backward": "relu",
+        "max_pool2d_with_indices_backward": "max_pool2d",
+    }
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kinds: Counter[str] = Counter()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name = func.__name__.split(".")[0]
+        if name in self.NAMES:
+            self.kinds[self.NAMES[name]] += 1
+        if name == "convolution_backward":
+            assert args[-1] == [True, False, False], "to the weights too"
+        return func(*args, **(kwargs or {}))
+
+
+def written_again() -> tuple[nn.Module, Tensor]:
+    """A net that writes into the output of its last ReLU: it has to be followed on the tape."""
+
+    def forward(net: Net, x: Tensor) -> Tensor:
+        a = net.conv2(net.conv1(x).relu()).relu_()
+        a += 0.5
+        return net.head(net.conv3(a).relu().flatten(1))
+
+    def make() -> nn.Module:
+        convs = {f"conv{n}": conv3(wide, 4) for n, wide in ((1, 2), (2, 4), (3, 4))}
+        return Net(forward, **convs, head=nn.Linear(144, 3))
+
+    return build_seeded(make, 0).double(), NETS["plain"].input(2, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("make", [lambda: build(NETS["plain"]), written_again])
 @pytest.mark.parametrize("method", PLAIN_MAPS)
-def test_nothing_below_the_layer_is_walked(
-    method: type[LayerMap], monkeypatch: pytest.MonkeyPatch
+def test_nothing_below_the_layer_runs_backward(
+    method: type[LayerMap], make: Callable[[], tuple[nn.Module, Tensor]]
 ) -> None:
-    walked: list[list[str]] = []
-    real = maps.propagate
+    model, x = make()
+    kinds = layers(model, x)
+    known = BackwardOps.NAMES.values()
+    for place, label in enumerate(layers_with_maps(model, x)):
+        method(layer=label)(model, x)  # the first call also finds out how the layer is reached
+        with BackwardOps() as seen:
+            method(layer=label)(model, x)
+        above = list(kinds.values())[place + 1 :]
+        assert seen.kinds == Counter(kind for kind in above if kind in known)
 
-    def spy(tape: Tape, *given: object) -> Tensor:
-        walked.append([op.label for op in tape.ops])
-        return real(tape, *given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(maps, "propagate", spy)
-    model, x = build(NETS["plain"])
-    names = list(layers(model, x))
-    assert names[5:] == ["5", "6", "7", "8"]
-    for place, label in enumerate(names[:5]):
-        walked.clear()
-        method(layer=label)(model, x)
-        assert walked == [names[place + 1 :]]
+def test_the_layer_that_is_written_to_in_place() -> None:
+    """By finite differences of what lies above the layer."""
+    model, x = written_again()
+    net = cast(Net, model)
+    a = net.get_submodule("conv2")(net.get_submodule("conv1")(x).relu()).relu().detach()
+
+    def score(a: Tensor) -> Tensor:
+        above = net.get_submodule("conv3")(a + 0.5).relu().flatten(1)
+        return net.get_submodule("head")(above)[:, 1].detach()
+
+    assert layer_of(GradCAM("relu#2"), model, x) == "relu#2"
+    weights = torch.zeros(len(x), a.shape[1], dtype=a.dtype)
+    for channel in range(a.shape[1]):
+        step = torch.zeros_like(a)
+        step[:, channel] = 1e-6
+        weights[:, channel] = (score(a + step) - score(a - step)) / 2e-6 / a[0, 0].numel()
+    expected = (weights[:, :, None, None] * a).sum(1).relu()
+    assert bool((expected > 0).any())
+    assert_near(GradCAM("relu#2").raw(model, x, 1), expected, 1e-6)
 
 
 # --- 0/0, small and large numbers -----------------------------------------------------------------

@@ -19,6 +19,7 @@ from nni_widgets.engine.composites import (
     as_composite,
     assign,
 )
+from nni_widgets.engine.doctor import diagnose
 from nni_widgets.engine.methods import LRP
 from nni_widgets.engine.rules import (
     AlphaBeta,
@@ -185,9 +186,59 @@ def test_black_pixels_keep_their_relevance_below_a_scaling() -> None:
     undivided = nn.Sequential(model.conv, nn.ReLU(), nn.Flatten(), model.head).eval()
     for rule in (ZBox(), WSquare(), Flat()):
         rules = {":first": rule, "*": Epsilon()}
+        given = {**rules, ":first": ZBox(high=255.0)} if isinstance(rule, ZBox) else rules
         expected = LRP(rules=rules)(undivided, x / 255, 0)
         assert expected[:, :, :3].any()
-        assert_near(LRP(rules=rules)(model, x, 0), expected, 1e-12)
+        assert_near(LRP(rules=given)(model, x, 0), expected, 1e-12)
+
+
+class Rescaled(nn.Module):
+    """A network that normalises, moves and pads its input before the first layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(3, 4, 3).double()
+        self.head = nn.Linear(4 * 6 * 6, 2).double()
+        self.mean = torch.tensor([0.4, 0.5, 0.6], dtype=torch.float64).reshape(3, 1, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = ((x - self.mean) / -0.25).flip(3)
+        x = nn.functional.pad(x, (1, 1, 1, 1))
+        return self.head(self.conv(x.reshape(len(x), 3, 8, 8)).relu().flatten(1))
+
+
+def test_the_box_of_the_pixels_is_rescaled_with_them() -> None:
+    """Black and white arrive at the first layer exchanged, moved and one pair for each channel."""
+    model, x = Rescaled().eval(), torch.rand(2, 3, 6, 6, dtype=torch.float64)
+    method = LRP(rules={":first": ZBox(), "*": Epsilon()})
+    black, white = ((end - model.mean) / -0.25 for end in (0.0, 1.0))
+    ends = [nn.functional.pad(end.expand(1, 3, 6, 6), (1, 1, 1, 1)) for end in (white, black)]
+    seen = nn.functional.pad(((x - model.mean) / -0.25).flip(3), (1, 1, 1, 1))
+    weight = model.conv.weight
+
+    def forward(a: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        return nn.functional.conv2d(a, w)
+
+    a = model.conv(seen).relu()
+    epsilon = Epsilon().epsilon
+    logits = model.head(a.flatten(1))
+    scores = logits[:, :1]
+    at_head = scores / (logits[:, :1] + epsilon * logits[:, :1].sign())
+    arrived = (at_head * model.head.weight[0] * a.flatten(1)).reshape_as(a)
+    halves = weight.clamp(min=0), weight.clamp(max=0)
+    z = forward(seen, weight) - sum(
+        forward(end, half) for end, half in zip(ends, halves, strict=True)
+    )
+    s = arrived / z
+    back = nn.functional.conv_transpose2d
+    expected = seen * back(s, weight) - sum(
+        end * back(s, half) for end, half in zip(ends, halves, strict=True)
+    )
+    assert_near(method(model, x, 0), expected[:, :, 1:-1, 1:-1].flip(3), 1e-9)
+    assert diagnose(model, x, method).healthy
+    with pytest.raises(ValueError, match="one number per channel; got 2 for 3 channels"):
+        LRP(rules={":first": ZBox(low=(0.1, 0.1), high=1.0), "*": Epsilon()})(model, x, 0)
 
 
 def test_shifts_and_scalings_pass_what_arrives() -> None:

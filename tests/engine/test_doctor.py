@@ -66,8 +66,11 @@ def test_pixels_outside_the_box() -> None:
     assert diagnose(model, 3 * x).healthy
 
 
-def test_standardised_pixels_need_a_box_of_their_own() -> None:
-    assert words(diagnose(*build(NETS["standardised"])), "warning")
+def test_pixels_outside_the_box_are_named_those_that_the_model_rescales_itself_are_not() -> None:
+    model, x = build(NETS["standardised"])
+    assert not words(diagnose(model, x), "warning")
+    (text,) = words(diagnose(model, 3 * x), "warning")
+    assert "lie outside the box 0.0 … 1.0" in text
 
 
 def test_biases_are_named() -> None:

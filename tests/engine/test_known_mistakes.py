@@ -31,7 +31,7 @@ from nni_widgets.engine.methods import (
 )
 from nni_widgets.engine.rules import AlphaBeta, Epsilon, Gamma, Rule, ZBox, Zero, ZPlus
 from nni_widgets.pictures.heatmap import heatmap
-from tests.engine.common import assert_near, build, distance, with_layers
+from tests.engine.common import assert_near, build, distance, suited, with_layers
 from tests.oracle.nets import NETS
 
 TESTS = Path(__file__).parents[1]
@@ -294,7 +294,7 @@ def row(*values: float) -> Tensor:
 
 @pytest.mark.parametrize("kind", METHODS, ids=lambda kind: kind.__name__)
 def test_a_method_is_not_bound_to_the_class_of_its_first_picture(kind: type[Method]) -> None:
-    model, x = build(NETS["shared_conv"])
+    model, x = build(NETS[suited(kind(), "shared_conv")])
     pictures = torch.cat([x, 1 - 3 * x, 5 * x.flip(2)])
     predicted = model(pictures).argmax(1).tolist()
     other = next(i for i, label in enumerate(predicted) if label != predicted[0])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
+from nni_widgets.engine.above import Above, above
 from nni_widgets.engine.canonizers import canonical
 from nni_widgets.engine.findings import Finding
 from nni_widgets.engine.methods.activation_map import (
@@ -36,9 +37,9 @@ from nni_widgets.params import param
 class CAM(ActivationMap):
     """CAM: what each place adds to the score, where the network ends in a global average.
 
-    ``M = Σ_k w_k A_k``; A_k are the maps that are averaged, w_k the weights of the target's logit
-    in the dense layer that follows. Its bias apart, the mean of M is the logit. For a target that
-    is a function of the logits w is its derivative.
+    ``R = Σ_k w_k A_k``, upsampled; A_k are the maps that are averaged, w_k the weights of the
+    target's logit in the dense layer that follows. Its bias apart, the mean of R before upsampling
+    is the logit. For a target that is a function of the logits w is its derivative.
 
     Shape: as x, signed, the same number for all channels of a pixel. Unit: that of the score.
     Raises :class:`UnsupportedOperation` unless one dense layer reads the average of every map.
@@ -74,19 +75,26 @@ class CAM(ActivationMap):
 class GradientMap(LayerMap):
     """Base: a map made of a layer's activations A and the score's derivative g there.
 
-    The derivative is taken on the tape, from the logits down to the layer and no further.
+    The derivative is taken from the logits down to the layer and no further.
     """
 
-    _passes: ClassVar[float] = 2
-
     def _steps(self, model: nn.Module, x: Tensor, target: Target, layers: bool) -> Iterator[Result]:
+        who = type(self).__name__
+
+        def start(logits: Tensor) -> Tensor:
+            return resolve(target, logits, who).gradient(logits)
+
+        part = above(who, model, x, self.layer, lambda: self._tape(model, x)[1], start)
+        part = part or self._on_tape(model, x, start)
+        raw = self._map(part.output, part.gradient)
+        values = over_pixels(upsample(raw, x, self.upsampling), x)
+        selection = resolve(target, part.logits, who)
+        yield MapResult(values, selection, part.logits, passes=2, raw=raw, layer=part.label)
+
+    def _on_tape(self, model: nn.Module, x: Tensor, start: Callable[[Tensor], Tensor]) -> Above:
         tape, op = self._tape(model, x)
-        logits = tape.logits
-        selection = resolve(target, logits, type(self).__name__)
-        start = selection.gradient(logits)
-        raw = self._map(op.results[0], head_gradient(tape, op, start))
-        values = self._values(tape, start, upsample(raw, x, self.upsampling))
-        yield MapResult(values, selection, logits, self._passes, raw=raw, layer=op.label)
+        gradient = head_gradient(tape, op, start(tape.logits))
+        return Above(op.label, op.results[0], tape.logits, gradient)
 
     def examine(self, model: nn.Module, x: Tensor) -> list[Finding]:
         tape, op = self._tape(model, x)
@@ -106,14 +114,11 @@ class GradientMap(LayerMap):
     def _map(self, maps: Tensor, gradient: Tensor) -> Tensor:
         raise NotImplementedError
 
-    def _values(self, tape: Tape, start: Tensor, spread: Tensor) -> Tensor:
-        return over_pixels(spread, tape.x)
-
 
 class GradCAM(GradientMap):
     """Grad-CAM: where the maps of a layer, weighted by their mean gradient, speak for the class.
 
-    ``ReLU(Σ_k α_k A_k)``, ``α_k`` the mean over the places of ``∂f/∂A_k``. On the maps of `CAM`
+    ``R = ReLU(Σ_k α_k A_k)``, ``α_k`` the mean over the places of ``∂f/∂A_k``. On the maps of `CAM`
     α is w divided by the number of places. What speaks against the class is cut off: to see it,
     explain its negative, ``target=lambda f: -f[:, 3]``.
 
@@ -141,7 +146,7 @@ class GradCAM(GradientMap):
 class GradCAMPlusPlus(GradientMap):
     """Grad-CAM++: as Grad-CAM, but places with a positive gradient only, so that small parts count.
 
-    ``ReLU(Σ_k w_k A_k)``, ``w_k = Σ α ReLU(g)``, ``α = g² / (2 g² + g³ ΣA_k)``, 0 where g is 0;
+    ``R = ReLU(Σ_k w_k A_k)``, ``w_k = Σ α ReLU(g)``, ``α = g² / (2 g² + g³ ΣA_k)``, 0 where g is 0;
     ``g = ∂f/∂A``, f the score. The paper explains ``Y = exp(f)``, whose derivatives are ``g Y``,
     ``g² Y``, ``g³ Y`` where f is piecewise linear: α is this one, and w gets the factor Y. It is
     left out, as it is the same at all places and overflows for large f. α is computed as
@@ -185,8 +190,8 @@ class GradCAMPlusPlus(GradientMap):
 class LayerCAM(GradientMap):
     """Layer-CAM: each place of each map weighted by its own positive gradient.
 
-    ``ReLU(Σ_k ReLU(∂f/∂A_k) · A_k)``. As no mean is taken over the places, early layers with fine
-    maps can be read too.
+    ``R = ReLU(Σ_k ReLU(∂f/∂A_k) · A_k)``. As no mean is taken over the places, early layers with
+    fine maps can be read too.
 
     Shape: as x, non-negative, the same number for all channels of a pixel. Unit: logit.
     Raises ``ValueError`` for a layer that is unknown or has no maps.
@@ -210,7 +215,7 @@ class LayerCAM(GradientMap):
 class GuidedGradCAM(GradCAM):
     """Guided Grad-CAM: the fine structure of guided backprop, where Grad-CAM finds the class.
 
-    ``guided · upsampled Grad-CAM``, pixel by pixel.
+    ``R = guided backprop · upsampled Grad-CAM``, pixel by pixel.
 
     Shape: as x, signed. Unit: none of use. Raises ``ValueError`` for a layer that is unknown or
     has no maps. Cost: 1 forward pass, 1 backward pass, 1 more of what lies above the layer.
@@ -228,11 +233,19 @@ class GuidedGradCAM(GradCAM):
     )
     signed: ClassVar[bool] = True
     channels: ClassVar[Literal["sum", "max"]] = "sum"
-    _passes: ClassVar[float] = 3
 
-    def _values(self, tape: Tape, start: Tensor, spread: Tensor) -> Tensor:
-        rules: dict[str, Rule] = {
-            op.label: GuidedReLU() if family(op) == "activation" else Derivative()
-            for op in tape.ops
-        }
-        return propagate(tape, start, rules) * spread[:, None]
+    def _steps(self, model: nn.Module, x: Tensor, target: Target, layers: bool) -> Iterator[Result]:
+        tape, op = self._tape(model, x)
+        selection = resolve(target, tape.logits, type(self).__name__)
+        start = selection.gradient(tape.logits)
+        raw = self._map(op.results[0], head_gradient(tape, op, start))
+        values = _guided(tape, start) * upsample(raw, x, self.upsampling)[:, None]
+        yield MapResult(values, selection, tape.logits, passes=3, raw=raw, layer=op.label)
+
+
+def _guided(tape: Tape, start: Tensor) -> Tensor:
+    """Guided backprop on a tape."""
+    rules: dict[str, Rule] = {
+        op.label: GuidedReLU() if family(op) == "activation" else Derivative() for op in tape.ops
+    }
+    return propagate(tape, start, rules)

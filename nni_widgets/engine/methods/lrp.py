@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from nni_widgets.engine.boxes import in_units
 from nni_widgets.engine.canonizers import canonical
 from nni_widgets.engine.composites import PRESETS, EpsilonGammaBox, Preset, as_composite, assign
 from nni_widgets.engine.findings import Finding
@@ -83,7 +84,7 @@ def relevance(
 ) -> Result:
     """The relevance of the pixels by a composite. Cost: 1 forward, 1 to 3 backward passes."""
     tape = canonical(record(model, x, who))
-    rules = assign(composite, tape, who)
+    rules = in_units(tape, assign(composite, tape, who))
     selection = resolve(target, tape.logits, who)
     logits = tape.logits
     start = logits * selection.gradient(logits)
@@ -99,16 +100,10 @@ def relevance(
 
 def outside_the_box(who: str, tape: Tape, rules: Mapping[str, Rule]) -> list[Finding]:
     """A warning for each layer whose inputs are not in the box that its rule was given."""
-    found = []
+    found, there = [], in_units(tape, rules)
     for op in tape.ops:
-        rule = rules[op.label]
-        if isinstance(rule, ZBox) and not _inside(rule, op.values[0]):
+        rule, box = rules[op.label], there[op.label]
+        if isinstance(rule, ZBox) and isinstance(box, ZBox) and not box.holds(op.values[0]):
             text = f"{who}: pixels at {op.label!r} lie outside the box {rule.low} … {rule.high}. "
             found.append(Finding("warning", text + "Set low and high to the range of the data."))
     return found
-
-
-def _inside(rule: ZBox, x: Tensor) -> bool:
-    shape = (1, -1, *[1] * (x.ndim - 2))
-    low, high = (x.new_tensor(bound).reshape(-1) for bound in (rule.low, rule.high))
-    return bool((x >= low.reshape(shape)).all() and (x <= high.reshape(shape)).all())

@@ -6,13 +6,15 @@ import dataclasses
 from typing import NoReturn
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
+from nni_widgets.engine.canonizers import canonical
+from nni_widgets.engine.checks import check_input, check_model
 from nni_widgets.engine.operations import affine, family, group
 from nni_widgets.engine.propagation import propagate
 from nni_widgets.engine.rules import Derivative
-from nni_widgets.engine.tape import Op, Tape
+from nni_widgets.engine.tape import Op, Tape, record
 from nni_widgets.errors import UnsupportedOperation, invalid, sentence
 
 UPSAMPLINGS = ("bilinear", "nearest")
@@ -40,6 +42,18 @@ def spatial_layer(tape: Tape, name: str, who: str) -> Op:
         given = repr(name) if op is None else f"{name!r} of shape {tuple(op.results[0].shape)}"
         raise invalid(who, "layer", expected, given, "See nni.layers(model, x)")
     return op
+
+
+def layers_with_maps(model: nn.Module, x: Tensor) -> tuple[str, ...]:
+    """The names of the layers that have maps of more than one place, in the order they run in.
+
+    Raises as a method does for a model or input that cannot be followed. Cost: one forward pass.
+    """
+    who = "layers_with_maps"
+    check_model(who, model)
+    check_input(who, model, x)
+    tape = canonical(record(model, x.detach(), who))
+    return tuple(op.label for op in tape.ops if _has_maps(op, tape) and places(op) > 1)
 
 
 def head_gradient(tape: Tape, op: Op, start: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ _MANY = 500
 class ScoreCAM(LayerMap):
     """Score-CAM: each map weighted by the score of the picture seen through it, without gradients.
 
-    ``ReLU(Σ_k α_k A_k)``, ``α = softmax_k f(x ∘ H_k)``; H_k is A_k at the size of x, scaled to
+    ``R = ReLU(Σ_k α_k A_k)``, ``α = softmax_k f(x ∘ H_k)``; H_k is A_k at the size of x, scaled to
     [0, 1] by its own minimum and maximum. (Which score the paper subtracts for a baseline does not
     matter: it drops out in the softmax.) A map that is the same everywhere hides nothing and has no
     H_k: it gets the weight 0. With logits a few maps take nearly all the weight; for the softer

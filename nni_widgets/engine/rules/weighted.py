@@ -166,7 +166,8 @@ class ZBox(Rule):
     """zᴮ: for the first layer, whose inputs are pixels in a box [low, high].
 
     ``R_i = Σ_k (x_i w_ik − l_i w_ik⁺ − h_i w_ik⁻) / Σ_i (the same) R_k``. Black pixels get
-    relevance too. The box is that of the data: a number, or one number per channel.
+    relevance too. The box is that of x, the model's input: a number, or one number per channel.
+    Where the model rescales x before its first layer, the box is rescaled with it.
 
     Unit: that of the logit. Cost: two forward and three backward passes of the first layer
     (one less of each when ``low`` is 0). Raises ``ValueError`` if low is not below high.
@@ -191,8 +192,8 @@ class ZBox(Rule):
         z = layer.z if layer.bias is None else layer.z - layer.along_output(layer.bias)
         terms = [
             (box, half(layer.weight))
-            for bound, half in ((self.low, _plus), (self.high, _minus))
-            if (box := self._box(bound, layer.a)) is not None
+            for box, half in zip(self._ends(layer.a), (_plus, _minus), strict=True)
+            if box is not None
         ]
         for box, weight in terms:
             z = z - layer.forward(weight, a=box)
@@ -201,6 +202,15 @@ class ZBox(Rule):
         for box, weight in terms:
             spread = spread - box * layer.transpose(weight, s)
         return Share((spread,))
+
+    def holds(self, a: Tensor) -> bool:
+        """Whether all of these inputs lie in the box, but for rounding."""
+        low, high = (a.new_zeros(()) if box is None else box for box in self._ends(a))
+        slack = 8 * torch.finfo(a.dtype).eps * (high - low)
+        return bool((a >= low - slack).all() and (a <= high + slack).all())
+
+    def _ends(self, a: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        return self._box(self.low, a), self._box(self.high, a)
 
     def _box(self, bound: float | Sequence[float], a: Tensor) -> Tensor | None:
         values = a.new_tensor(bound)

@@ -1,0 +1,122 @@
+"""The derivative at a layer by a pass whose graph begins there: nothing below it is kept.
+
+Where the layer is, a tape tells once for each model, shape and layer. Then the model runs as it is,
+and only its torch calls are counted: this costs little more than a plain pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from nni_widgets.engine.checks import check_logits, run
+from nni_widgets.engine.tape import Op
+
+_known: WeakKeyDictionary[nn.Module, dict[Hashable, _Place | None]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, eq=False)
+class Above:
+    """A layer's name, what it made of x, the logits, and the score's derivative at its output."""
+
+    label: str
+    output: Tensor
+    logits: Tensor
+    gradient: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class _Place:
+    """The layer's name, and the torch calls up to that which makes its output."""
+
+    label: str
+    calls: tuple[Callable[..., Any], ...]
+
+
+def above(
+    who: str,
+    model: nn.Module,
+    x: Tensor,
+    layer: str,
+    find: Callable[[], Op],
+    start: Callable[[Tensor], Tensor],
+) -> Above | None:
+    """The derivative at a layer; None if autograd cannot say it, so that a tape has to.
+
+    So it is if the model writes in place to what autograd needs, or is not differentiable there.
+    ``find()`` gives the layer's operation on a tape of x: it is called the first time, and again if
+    the model does not run as before. ``start(logits)`` is the score's derivative at the logits.
+    Raises what these two raise. Cost: one forward pass, one backward pass of what is above.
+    """
+    places = _known.setdefault(model, {})
+    key = (x.shape[1:], x.dtype, layer)
+    place = places.get(key)
+    if place is not None:
+        cut = _run(who, model, x, len(place.calls))
+        if cut is not None and tuple(cut.calls) == place.calls:
+            return _differentiated(place.label, cut, start)
+    elif key in places:
+        return None
+    op = find()
+    cut = _run(who, model, x, op.call)
+    if cut is None or not torch.equal(cut.output.detach(), op.results[0]):
+        places[key] = None
+        return None
+    found = _differentiated(op.label, cut, start)
+    places[key] = _Place(op.label, tuple(cut.calls)) if found else None
+    return found
+
+
+class _Cut(TorchFunctionMode):
+    """Runs every call as it is, and begins a graph at the result of one of them."""
+
+    output: Tensor
+    logits: Tensor
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self._at = at
+        self.calls: list[Callable[..., Any]] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if len(self.calls) == self._at:
+            return result
+        self.calls.append(func)
+        return self._begin(result, args) if len(self.calls) == self._at else result
+
+    def _begin(self, result: Any, args: Any) -> Any:
+        """Differentiate from here on. What the call wrote to is known to the model: it stays."""
+        if not isinstance(result, Tensor) or not result.is_floating_point():
+            return result
+        torch.set_grad_enabled(True)
+        is_written = any(result is each for each in args)
+        self.output = (result if is_written else result.detach()).requires_grad_()
+        return result if is_written else self.output.clone()
+
+
+def _run(who: str, model: nn.Module, x: Tensor, at: int) -> _Cut | None:
+    start, cut = x.detach().clone(), _Cut(at)
+    try:
+        with torch.no_grad(), cut:
+            cut.logits = run(who, model, start)
+            check_logits(who, cut.logits)
+    except ValueError:
+        return None
+    return cut if hasattr(cut, "output") and cut.logits.requires_grad else None
+
+
+def _differentiated(label: str, cut: _Cut, start: Callable[[Tensor], Tensor]) -> Above | None:
+    logits = cut.logits.detach()
+    signal = start(logits)
+    try:
+        (gradient,) = torch.autograd.grad(cut.logits, cut.output, signal)
+    except RuntimeError:
+        return None
+    return Above(label, cut.output.detach(), logits, gradient)

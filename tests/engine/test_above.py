@@ -1,0 +1,120 @@
+"""A graph that begins at a layer: equal to the tape wherever it is used, and used nearly always."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nni_widgets.engine.above import Above, above
+from nni_widgets.engine.canonizers import canonical
+from nni_widgets.engine.methods.maps import head_gradient, layers_with_maps
+from nni_widgets.engine.tape import Op, Tape, record
+from tests.oracle.nets import NETS, TROUBLE, Net, build_seeded, conv3
+
+from .common import NO_MAPS, assert_near, build
+from .test_common import nothing_changes
+
+SOUND = {
+    name: case
+    for name, case in NETS.items()
+    if not case.tags & (TROUBLE | {"stochastic"}) and name not in NO_MAPS
+}
+
+
+def on_tape(model: nn.Module, x: Tensor, layer: str) -> tuple[Tape, Op]:
+    tape = canonical(record(model, x))
+    return tape, next(op for op in tape.ops if op.label == layer)
+
+
+def begun_at(model: nn.Module, x: Tensor, layer: str) -> Above | None:
+    return above("test", model, x, layer, lambda: on_tape(model, x, layer)[1], start_at)
+
+
+def start_at(logits: Tensor) -> Tensor:
+    return torch.linspace(-1, 1, logits.numel()).view_as(logits).to(logits)
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_every_layer_of_every_network(name: str) -> None:
+    model, x = build(SOUND[name])
+    layers = layers_with_maps(model, x)
+    found = {layer: [begun_at(model, x, layer) for _ in range(2)] for layer in layers}
+    for layer, twice in found.items():
+        tape, op = on_tape(model, x, layer)
+        expected = head_gradient(tape, op, start_at(tape.logits))
+        for part in filter(None, twice):
+            assert part.label == layer
+            assert torch.equal(part.output, op.results[0])
+            assert_near(part.logits, tape.logits, 1e-12)
+            assert_near(part.gradient, expected, 1e-10, layer)
+
+
+def test_it_is_used_nearly_everywhere() -> None:
+    used = {}
+    for name in sorted(SOUND)[::3]:
+        model, x = build(SOUND[name])
+        for layer in layers_with_maps(model, x):
+            used[name, layer] = begun_at(model, x, layer) is not None
+    left = [place for place, is_used in used.items() if not is_used]
+    assert len(used) > 80
+    assert len(left) < 0.1 * len(used), left
+
+
+@pytest.mark.parametrize("name", ["plain", "residual_inplace", "functional_relu", "conv_norm_relu"])
+def test_nothing_changes(name: str) -> None:
+    model, x = build(NETS[name])
+    for layer in layers_with_maps(model, x):
+        for _ in range(2):
+            with nothing_changes(model, x):
+                begun_at(model, x, layer)
+
+
+def two_ways(first: Callable[[Tensor], Tensor], second: Callable[[Tensor], Tensor]) -> nn.Module:
+    """A net whose way from its first to its second convolution depends on the picture."""
+
+    def forward(net: Net, x: Tensor) -> Tensor:
+        a = net.conv1(x)
+        a = first(a) if bool(x.mean() > 0.5) else second(a)
+        return net.head(net.conv2(a).relu().flatten(1))
+
+    def make() -> nn.Module:
+        return Net(forward, conv1=conv3(2, 4), conv2=conv3(4, 4), head=nn.Linear(144, 3))
+
+    return build_seeded(make, 0).double()
+
+
+@pytest.mark.parametrize(
+    "other", [torch.tanh, lambda a: a.relu() * 2, lambda a: a], ids=["kind", "more", "fewer"]
+)
+def test_a_model_that_runs_otherwise_is_looked_at_again(other: Callable[[Tensor], Tensor]) -> None:
+    model, x = two_ways(torch.relu, other), NETS["plain"].input(2, dtype=torch.float64)
+    for picture in (0.5 + x / 2, x / 2, 0.5 + x / 3, x / 3):
+        part = begun_at(model, picture, "conv2")
+        tape, op = on_tape(model, picture, "conv2")
+        assert part is not None
+        assert torch.equal(part.output, op.results[0])
+        assert_near(part.gradient, head_gradient(tape, op, start_at(tape.logits)), 1e-12)
+
+
+def test_changed_weights_are_seen() -> None:
+    model, x = build(NETS["plain"])
+    begun_at(model, x, "1")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.5)
+    part, (tape, op) = begun_at(model, x, "1"), on_tape(model, x, "1")
+    assert part is not None
+    assert_near(part.gradient, head_gradient(tape, op, start_at(tape.logits)), 1e-12)
+
+
+def test_a_part_that_is_not_differentiated_is_left_to_the_tape() -> None:
+    def forward(net: Net, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            a = net.conv(x).relu()
+        return net.head(a.flatten(1))
+
+    model = Net(forward, conv=conv3(2, 4), head=nn.Linear(144, 3)).eval()
+    x = NETS["plain"].input()
+    op = Op("relu", "", (), (), (), (model.conv(x).relu().detach(),), torch.relu, (), {}, call=2)
+    assert above("test", model, x, "relu", lambda: op, start_at) is None
