@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 import peers
 import torch
 from measure import cpu_seconds, peak_bytes, ratios
-from nets import NETS, Case, case, frozen, plain
+from nets import NETS, Case, case, frozen, parted, plain
 from rows import Row, rows
 from torch import Tensor
 
@@ -57,11 +57,19 @@ class Bench:
         """F: forward without a graph."""
         return self.limit_model(x).gather(1, target[:, None])
 
+    def head(self, x: Tensor, target: Tensor) -> Tensor:
+        """H: forward, and backward to the last maps only."""
+        body, head = parted(self.limit_model, x)
+        with torch.no_grad():
+            maps = body(x)
+        maps.requires_grad_()
+        return torch.autograd.grad(head(maps).gather(1, target[:, None]).sum(), maps)[0]
+
     def chunk(self, row: Row) -> int:
         """How many rows at once make the passes cheapest (the most, where it is about equal)."""
         passes, work = max((row.gradients, self.gradient), (row.forwards, self.forward),
                            key=lambda pair: pair[0])  # fmt: skip
-        if passes == 1:
+        if passes <= 1:
             return len(self.case.x)
         sizes = [size for size in (1, 2, 4, 8, 16, 32) if size <= passes * len(self.case.x)]
         work(self.case.x, self.case.target)
@@ -80,7 +88,11 @@ class Bench:
         """The plain passes that a row is measured against, in batches of this size."""
         pieces = [
             (work, *piece)
-            for work, passes in ((self.gradient, row.gradients), (self.forward, row.forwards))
+            for work, passes in (
+                (self.gradient, row.gradients),
+                (self.forward, row.forwards),
+                (self.head, row.heads),
+            )
             for piece in zip(
                 self.case.x.repeat(passes, 1, 1, 1).split(chunk),
                 self.case.target.repeat(passes).split(chunk),
@@ -137,7 +149,7 @@ class Bench:
 
 def _name(row: Row, chunk: int) -> str:
     """What the limit consists of, such as ``G + F`` or ``32 G by 16``."""
-    counts = ((row.gradients, "G"), (row.forwards, "F"))
+    counts = ((row.gradients, "G"), (row.forwards, "F"), (row.heads, "H"))
     parts = [
         name if count == 1 else f"{count} {name} by {chunk}" for count, name in counts if count
     ]

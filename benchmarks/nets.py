@@ -177,6 +177,25 @@ def _with_random_weights(model: nn.Module, x: Tensor) -> nn.Module:
     return model.eval()
 
 
+_LENGTHS: dict[tuple[int, torch.Size], int] = {}
+
+
+def parted(model: nn.Module, x: Tensor) -> tuple[nn.Sequential, nn.Sequential]:
+    """The network up to its last maps of more than one place, and what reads them.
+
+    The place is found once for networks of one length and pictures of one shape.
+    """
+    key = len(model), x.shape[1:]
+    if key not in _LENGTHS:
+        made, length = x[:1].clone(), 0
+        with torch.no_grad():
+            for number, module in enumerate(model, 1):
+                made = module(made)
+                length = number if made.ndim == 4 and made[0, 0].numel() > 1 else length
+        _LENGTHS[key] = length
+    return model[: _LENGTHS[key]], model[_LENGTHS[key] :]
+
+
 def out_of_place(model: nn.Module) -> nn.Module:
     """A copy that computes the same with nothing in place."""
     model = copy.deepcopy(model)

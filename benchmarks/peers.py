@@ -14,6 +14,8 @@ from captum.attr import (
     GuidedBackprop,
     InputXGradient,
     IntegratedGradients,
+    LayerAttribution,
+    LayerGradCam,
     NoiseTunnel,
     Occlusion,
     Saliency,
@@ -27,7 +29,7 @@ from captum.attr._utils.lrp_rules import (
     GammaRule,
     PropagationRule,
 )
-from nets import Case, Residual, out_of_place, plain
+from nets import Case, Residual, out_of_place, parted, plain
 from torch import Tensor, nn
 
 warnings.filterwarnings("ignore", "Setting .* hooks")
@@ -94,6 +96,11 @@ def attribution(key: str, case: Case, forms: Forms, method: Any, chunk: int) -> 
             perturbations_per_eval=per_sample,
         )  # fmt: skip
 
+    def grad_cam() -> Tensor:
+        last = parted(model, x)[0][-1]
+        maps = LayerGradCam(model, last).attribute(x, target, relu_attributions=True)
+        return LayerAttribution.interpolate(maps, x.shape[2:], "bilinear").expand_as(x).detach()
+
     def relevance(rule: Callable[[], PropagationRule]) -> Attribution:
         def call() -> Tensor:
             for module in ruled.modules():
@@ -115,6 +122,7 @@ def attribution(key: str, case: Case, forms: Forms, method: Any, chunk: int) -> 
         "gamma": relevance(lambda: GammaRule(gamma=0.25)),
         "z-plus": relevance(lambda: Alpha1_Beta0_Rule(set_bias_to_zero=True)),
         "rescale": lambda: DeepLift(hooked).attribute(x, target=target).detach(),
+        "grad-cam": grad_cam,
         "integrated": integrated,
         "smoothgrad": smoothgrad,
         "occlusion": occlusion,

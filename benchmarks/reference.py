@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Callable, Iterable
 
 import torch
+from nets import parted
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -44,6 +45,45 @@ def integrated(
     """The weighted mean of the gradients at x · node, times x."""
     pairs = zip(nodes, weights, strict=True)
     return x * torch.stack([w * gradient(model, t * x, target) for t, w in pairs]).sum(0)
+
+
+def grad_cam(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
+    """The last maps, weighted by their mean gradient."""
+    return _last_maps(model, x, target, lambda a, g: g.mean((2, 3), keepdim=True) * a)
+
+
+def layer_cam(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
+    """The last maps, each place weighted by its positive gradient."""
+    return _last_maps(model, x, target, lambda a, g: g.clamp(min=0) * a)
+
+
+def _last_maps(
+    model: nn.Module, x: Tensor, target: Tensor, weigh: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
+    body, head = parted(model, x)
+    maps = body(x).detach().requires_grad_()
+    (slope,) = torch.autograd.grad(score(head, maps, target), maps)
+    return _spread(weigh(maps.detach(), slope).sum(1, keepdim=True).clamp(min=0), x)
+
+
+@torch.no_grad()
+def score_cam(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
+    """The last maps, weighted by the softmax of the scores that x has when seen through them."""
+    maps = parted(model, x)[0](x)
+    shape, scores = x.shape[2:], []
+    for k in range(maps.shape[1]):
+        seen = functional.interpolate(maps[:, k : k + 1], shape, mode="bilinear")
+        low, high = seen.min(), seen.max()
+        scores.append(
+            score(model, x * (seen - low) / (high - low), target) if high > low
+            else x.new_tensor(-torch.inf)
+        )  # fmt: skip
+    weights = torch.stack(scores).softmax(0)
+    return _spread(torch.einsum("k,nkhw->nhw", weights, maps)[:, None].clamp(min=0), x)
+
+
+def _spread(maps: Tensor, x: Tensor) -> Tensor:
+    return functional.interpolate(maps, x.shape[2:], mode="bilinear").expand_as(x)
 
 
 def translated(model: nn.Module, x: Tensor, target: Tensor, shift: int) -> Tensor:

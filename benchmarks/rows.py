@@ -18,13 +18,16 @@ from nni_widgets.engine.methods import (
     DeconvNet,
     DeepLIFT,
     DeepTaylor,
+    GradCAM,
     Gradient,
     GradientTimesInput,
     GuidedBackprop,
     IntegratedGradients,
+    LayerCAM,
     Method,
     Occlusion,
     Saliency,
+    ScoreCAM,
     Sensitivity,
     SimpleTaylor,
     SmoothGrad,
@@ -39,8 +42,8 @@ Targets = dict[str, float]
 class Row:
     """A method, its targets by kind of network in units of the limit, and its reference in float64.
 
-    The limit is so many plain passes: G, forward and backward to the input only, and F, forward
-    without a graph.
+    The limit is so many plain passes: G, forward and backward to the input only, F, forward without
+    a graph, and H, forward, and backward to the last maps only.
     """
 
     key: str
@@ -49,11 +52,12 @@ class Row:
     reference: Callable[[nn.Module, Tensor, Tensor], Tensor]
     gradients: int = 1
     forwards: int = 0
+    heads: int = 0
 
 
 def rows(x: Tensor, steps: int) -> tuple[Row, ...]:
     """The rows for pictures like x; ``steps`` for the path and noise methods."""
-    return *_gradients(x), *_backward_rules(), *_lift(), *_averages(steps), _occlusion(x)
+    return *_gradients(x), *_backward_rules(), *_lift(), *_averages(steps), *_maps(x), _occlusion(x)
 
 
 def _targets(digits: float, plain: float, residual: float | None = None) -> Targets:
@@ -113,6 +117,18 @@ def _averages(steps: int) -> tuple[Row, ...]:
         Row("smoothgrad", smooth, many, lambda *a: _smooth(smooth, *a), gradients=steps),
         Row("translation", moved, many, lambda *a: reference.translated(*a, 1), gradients=9),
     )  # fmt: skip
+
+
+def _maps(x: Tensor) -> tuple[Row, ...]:
+    """Score-CAM on digits only, whose last maps are 64: the others have up to 1280."""
+    once = _targets(1.15, 1.05)
+    score = Row("score-cam", ScoreCAM(), _targets(0.7, 1.0), reference.score_cam,
+                gradients=0, forwards=65)  # fmt: skip
+    return (
+        Row("grad-cam", GradCAM(), once, reference.grad_cam, gradients=0, heads=1),
+        Row("layer-cam", LayerCAM(), once, reference.layer_cam, gradients=0, heads=1),
+        *((score,) if x.shape[1] == 1 else ()),
+    )
 
 
 def _occlusion(x: Tensor) -> Row:

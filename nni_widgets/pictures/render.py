@@ -84,16 +84,14 @@ def picture_png(
     return png(magnified(input_image(image, low, high), magnify), metadata)
 
 
-def overlay_png(
+def overlay_image(
     image: Map,
     values: Map,
     scale: Scale,
     strength: float = 1.0,
     low: Level = 0.0,
     high: Level = 1.0,
-    magnify: int = 1,
-    metadata: Metadata | None = None,
-) -> bytes:
+) -> Image.Image:
     """The heatmap laid over the input, faded to light grey; the stronger, the more it covers.
 
     ``strength`` from 0 (the input alone) to 1 (the ends of the scale cover it). A map of another
@@ -106,7 +104,22 @@ def overlay_png(
     stretched = _stretched(finite(values), grey.shape)
     cover = strength * np.abs(scale.share(stretched))[:, :, None]
     mixed = (1 - cover) * grey[:, :, None] * 255 + cover * colours_of(stretched, scale)
-    return png(magnified(Image.fromarray(np.rint(mixed).astype(np.uint8)), magnify), metadata)
+    return Image.fromarray(np.rint(mixed).astype(np.uint8))
+
+
+def overlay_png(
+    image: Map,
+    values: Map,
+    scale: Scale,
+    strength: float = 1.0,
+    low: Level = 0.0,
+    high: Level = 1.0,
+    magnify: int = 1,
+    metadata: Metadata | None = None,
+) -> bytes:
+    """The heatmap over the faded input; see :func:`overlay_image`."""
+    laid = overlay_image(image, values, scale, strength, low, high)
+    return png(magnified(laid, magnify), metadata)
 
 
 def _stretched(values: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float64]:

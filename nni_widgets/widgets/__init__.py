@@ -10,6 +10,7 @@
 from nni_widgets.widgets.covering import OcclusionExplorer, explore_occlusion
 from nni_widgets.widgets.explorer import Explorer
 from nni_widgets.widgets.layers import LayersExplorer, explore_layers
+from nni_widgets.widgets.look import LookExplorer, explore_look
 from nni_widgets.widgets.noise import NoiseExplorer, explore_noise
 from nni_widgets.widgets.opening import draw, explore
 from nni_widgets.widgets.pad import DrawingPad
@@ -21,6 +22,7 @@ __all__ = [
     "DrawingPad",
     "Explorer",
     "LayersExplorer",
+    "LookExplorer",
     "NoiseExplorer",
     "OcclusionExplorer",
     "PathExplorer",
@@ -29,6 +31,7 @@ __all__ = [
     "draw",
     "explore",
     "explore_layers",
+    "explore_look",
     "explore_noise",
     "explore_occlusion",
     "explore_path",

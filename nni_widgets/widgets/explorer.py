@@ -16,8 +16,9 @@ from nni_widgets.pictures.heatmap import Scale, scale_of
 from nni_widgets.session import Step
 from nni_widgets.widgets.copied import Names
 from nni_widgets.widgets.difference import DifferenceView, difference_png
+from nni_widgets.widgets.live import opened
 from nni_widgets.widgets.panes import INPUT, Pane
-from nni_widgets.widgets.scaffold import Parts, Scaffold, opened
+from nni_widgets.widgets.scaffold import Parts, Scaffold
 from nni_widgets.widgets.subject import Subject
 from nni_widgets.widgets.view import View
 

@@ -53,7 +53,7 @@ class MapView:
         scale = scale or made.scale_for(values)
         words = made.adds_up() if words is None else words
         self._map = values
-        self._picture.value = _painted(made, values, scale, strength)
+        self._picture.value = self._png(made, values, scale, strength)
         self._picture.remove_class("nn-stale")
         self._scale.value = scale_bar_png(scale)
         self._ends.value = "".join(f"<small>{end}</small>" for end in _ends(scale))
@@ -83,6 +83,12 @@ class MapView:
         value, total = float(self._map[row, column]), float(self._map.sum())
         share = f", {100 * value / total:.1f} % of the sum" if total else ""
         self._hover.value = f"<small>pixel ({column}, {row}): {value:+.4g}{share}</small>"
+
+    def _png(self, made: Explanation, values: Tensor, scale: Scale, strength: float) -> bytes:
+        """The map in its colours, over the picture if ``strength`` is above 0."""
+        if strength == 0 or made.x.ndim != 4:
+            return palette_png(values, scale)
+        return overlay_png(made.x[0], values, scale, strength, made.low, made.high)
 
 
 class PictureView:
@@ -116,12 +122,6 @@ def titled(words: str) -> widgets.HTML:
 def title_of(words: str) -> str:
     """These words as the content of a title."""
     return f"<b>{html.escape(words)}</b>"
-
-
-def _painted(made: Explanation, values: Tensor, scale: Scale, strength: float) -> bytes:
-    if strength == 0 or made.x.ndim != 4:
-        return palette_png(values, scale)
-    return overlay_png(made.x[0], values, scale, strength, made.low, made.high)
 
 
 def _ends(scale: Scale) -> tuple[str, ...]:
