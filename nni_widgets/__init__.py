@@ -106,10 +106,12 @@ from nni_widgets.errors import UnsupportedOperation
 from nni_widgets.params import param
 from nni_widgets.pictures.cards import card, overview
 from nni_widgets.pictures.explain import Explanation, explain
+from nni_widgets.pictures.prototype import Shown, show
 from nni_widgets.zoo import data, models
 
 if TYPE_CHECKING:
     from nni_widgets.widgets import (
+        CodesExplorer,
         DrawingPad,
         Explorer,
         LayersExplorer,
@@ -117,15 +119,18 @@ if TYPE_CHECKING:
         NoiseExplorer,
         OcclusionExplorer,
         PathExplorer,
+        PrototypesExplorer,
         ReferencesExplorer,
         RulesExplorer,
         draw,
         explore,
+        explore_codes,
         explore_layers,
         explore_look,
         explore_noise,
         explore_occlusion,
         explore_path,
+        explore_prototypes,
         explore_references,
         explore_rules,
     )
@@ -133,6 +138,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _WIDGETS = (
+    "CodesExplorer",
     "DrawingPad",
     "Explorer",
     "LayersExplorer",
@@ -140,15 +146,18 @@ _WIDGETS = (
     "NoiseExplorer",
     "OcclusionExplorer",
     "PathExplorer",
+    "PrototypesExplorer",
     "ReferencesExplorer",
     "RulesExplorer",
     "draw",
     "explore",
+    "explore_codes",
     "explore_layers",
     "explore_look",
     "explore_noise",
     "explore_occlusion",
     "explore_path",
+    "explore_prototypes",
     "explore_references",
     "explore_rules",
 )
@@ -172,6 +181,7 @@ __all__ = [
     "DeepTaylor",
     "Difference",
     "Direction",
+    "CodesExplorer",
     "DrawingPad",
     "Energy",
     "Epsilon",
@@ -217,6 +227,7 @@ __all__ = [
     "PathExplorer",
     "Pixels",
     "ProportionalPool",
+    "PrototypesExplorer",
     "ReferencesExplorer",
     "Rotate",
     "Rule",
@@ -227,6 +238,7 @@ __all__ = [
     "Sensitivity",
     "Several",
     "Share",
+    "Shown",
     "SignalTakesAll",
     "SimpleTaylor",
     "SmoothGrad",
@@ -253,11 +265,13 @@ __all__ = [
     "draw",
     "explain",
     "explore",
+    "explore_codes",
     "explore_layers",
     "explore_look",
     "explore_noise",
     "explore_occlusion",
     "explore_path",
+    "explore_prototypes",
     "explore_references",
     "explore_rules",
     "filters",
@@ -266,6 +280,7 @@ __all__ = [
     "models",
     "overview",
     "param",
+    "show",
     "starts",
     "strongest",
     "strongest_inputs",

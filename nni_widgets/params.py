@@ -12,7 +12,7 @@ import math
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from numbers import Integral, Real
-from typing import Any, Literal, dataclass_transform
+from typing import Any, ClassVar, Literal, dataclass_transform
 
 from nni_widgets.errors import invalid
 
@@ -142,7 +142,10 @@ class Declared:
     """Base of every value made of declared parameters: frozen, compared by content, validated.
 
     A subclass is turned into a frozen dataclass, and its docstring gets a parameter section.
+    ``says_parameters``: in its code, what has no code of its own is called as its parameter is.
     """
+
+    says_parameters: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -174,11 +177,14 @@ class Declared:
     def code(self, prefix: str) -> str:
         """The Python expression that makes this value; parameters at their default are left out."""
         given = (
-            f"{declaration.name}={as_code(getattr(self, declaration.name), prefix)}"
+            f"{declaration.name}={as_code(value, prefix, self._called(declaration.name))}"
             for declaration in params(self)
-            if not _same(getattr(self, declaration.name), declaration.default)
+            if not _same(value := getattr(self, declaration.name), declaration.default)
         )
         return f"{prefix}{type(self).__name__}({', '.join(given)})"
+
+    def _called(self, parameter: str) -> str:
+        return parameter if self.says_parameters else ""
 
 
 def params(of: type | object) -> tuple[Param, ...]:
@@ -197,10 +203,11 @@ def params(of: type | object) -> tuple[Param, ...]:
     )
 
 
-def as_code(value: Any, prefix: str = "nni.") -> str:
+def as_code(value: Any, prefix: str = "nni.", name: str = "") -> str:
     """The Python expression that makes ``value`` again, the package's names behind ``prefix``.
 
-    An array is called ``baseline``, and a function without a name ``method``: see `nameless`.
+    An array is called ``baseline``, and a function without a name ``method``, or both ``name``:
+    see `nameless`.
     """
     value = _unwrapped(value)
     if isinstance(value, Declared):
@@ -214,8 +221,8 @@ def as_code(value: Any, prefix: str = "nni.") -> str:
     if isinstance(value, list):
         return "[" + ", ".join(as_code(item, prefix) for item in value) + "]"
     if _is_array(value):
-        return "baseline"
-    return name_of(value, "method") if callable(value) else repr(value)
+        return name or "baseline"
+    return name_of(value, name or "method") if callable(value) else repr(value)
 
 
 def name_of(function: object, otherwise: str) -> str:
@@ -224,18 +231,21 @@ def name_of(function: object, otherwise: str) -> str:
     return name if name.isidentifier() else otherwise
 
 
-def nameless(value: Any) -> Iterator[str]:
+def nameless(value: Any, name: str = "") -> Iterator[str]:
     """The names in the code of ``value`` that stand for what has no code of its own."""
     value = _unwrapped(value)
     if isinstance(value, Declared):
-        value = [getattr(value, declaration.name) for declaration in params(value)]
+        for declaration in params(value):
+            of = getattr(value, declaration.name)
+            yield from nameless(of, value._called(declaration.name))
+        return
     if isinstance(value, Mapping):
         value = [*value.keys(), *value.values()]
     if isinstance(value, (tuple, list)):
         for item in value:
             yield from nameless(item)
     elif _is_array(value) or (callable(value) and not name_of(value, "")):
-        yield as_code(value)
+        yield as_code(value, name=name)
 
 
 def _unwrapped(value: Any) -> Any:

@@ -7,6 +7,7 @@ everything at once, before any attribution is made.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -14,6 +15,7 @@ from nni_widgets.engine.checks import check_input, check_model
 from nni_widgets.engine.findings import Finding
 from nni_widgets.engine.methods.base import AnyMethod, as_method
 from nni_widgets.engine.methods.lrp import LRP
+from nni_widgets.engine.synthesis.synthesis import Synthesizer
 from nni_widgets.errors import UnsupportedOperation
 
 
@@ -34,19 +36,30 @@ class Report:
     __repr__ = __str__
 
 
-def diagnose(model: nn.Module, x: Tensor, method: AnyMethod | None = None) -> Report:
+def diagnose(
+    model: nn.Module, x: Tensor | None = None, method: AnyMethod | Synthesizer | None = None
+) -> Report:
     """Examine a model and an input for a method (default: LRP).
 
+    For what makes images, such as activation maximization, x is its start, or None for the usual.
     What is wrong with the model or the input is not raised but in the report, with what to do.
     Cost: that of one explanation, without repetitions for SmoothGrad, and one forward pass.
     """
-    method = LRP() if method is None else as_method(method)
-    who = type(method).__name__
     try:
-        check_model(who, model)
-        check_input(who, model, x)
-        found = method.examine(model, x)
+        found = _findings(model, x, method)
     except (ValueError, UnsupportedOperation) as error:
         return Report((Finding("error", str(error)),))
     order = ("error", "warning", "note")
     return Report(tuple(sorted(found, key=lambda finding: order.index(finding.severity))))
+
+
+def _findings(
+    model: nn.Module, x: Tensor | None, method: AnyMethod | Synthesizer | None
+) -> list[Finding]:
+    if isinstance(method, Synthesizer):
+        return method.examine(model, x)
+    method = LRP() if method is None else as_method(method)
+    who = type(method).__name__
+    check_model(who, model)
+    check_input(who, model, cast(Tensor, x))
+    return method.examine(model, cast(Tensor, x))

@@ -16,7 +16,7 @@ from nni_widgets.pictures.render import Level, Metadata, input_image, palette_im
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-_SIDE = 280
+_SIDE, _SMALL_SIDE, _ACROSS = 280, 140, 5
 _STRIP = 28
 _BAR_WIDTH, _BAR_HEIGHT = 14, 56
 _GAP, _SMALL_GAP, _LINE, _FONT_SIZE = 12, 4, 18, 13
@@ -56,6 +56,45 @@ def figure_png(
     return png(page, metadata)
 
 
+def sheet_png(
+    images: Sequence[Map],
+    captions: Sequence[str],
+    title: str = "",
+    low: Level = 0.0,
+    high: Level = 1.0,
+    metadata: Metadata | None = None,
+) -> bytes:
+    """Pictures ``(C, H, W)`` side by side, a few in a row, each with words below it."""
+    if not images:
+        raise invalid("sheet_png", "images", "at least one", "none", "Give a picture to show")
+    cells = [_cell(*each, low, high) for each in zip(images, captions, strict=True)]
+    rows = [cells[at : at + _ACROSS] for at in range(0, len(cells), _ACROSS)]
+    width = max(sum(cell.width + _GAP for cell in row) for row in rows) + _GAP
+    head = [_text(title, width)] if title else []
+    heights = [max(cell.height for cell in row) for row in rows]
+    total = sum(part.height + _GAP for part in head) + sum(h + _GAP for h in heights) + _GAP
+    page, top = Image.new("RGB", (width, total), _PAPER), _GAP
+    for part in head:
+        page.paste(part, (0, top))
+        top += part.height + _GAP
+    for row, height in zip(rows, heights, strict=True):
+        left = _GAP
+        for cell in row:
+            page.paste(cell, (left, top))
+            left += cell.width + _GAP
+        top += height + _GAP
+    return png(page, metadata)
+
+
+def _cell(image: Map, caption: str, low: Level, high: Level) -> Image.Image:
+    shown = _shown(input_image(image, low, high), _SMALL_SIDE)
+    words = _text(caption, shown.width, margin=0)
+    cell = Image.new("RGB", (shown.width, shown.height + _SMALL_GAP + words.height), _PAPER)
+    cell.paste(shown, (0, 0))
+    cell.paste(words, (0, shown.height + _SMALL_GAP))
+    return cell
+
+
 def _row(panel: Panel, low: Level, high: Level) -> Image.Image:
     both = input_image(panel.image, low, high), palette_image(panel.values, panel.scale)
     shown = [_shown(image) for image in both]
@@ -73,8 +112,8 @@ def _row(panel: Panel, low: Level, high: Level) -> Image.Image:
     return row
 
 
-def _shown(image: Image.Image) -> Image.Image:
-    factor = max(1, round(_SIDE / max(image.size)))
+def _shown(image: Image.Image, side: int = _SIDE) -> Image.Image:
+    factor = max(1, round(side / max(image.size)))
     size = (image.width * factor, max(image.height * factor, _STRIP))
     return _framed(image.resize(size, Image.Resampling.NEAREST).convert("RGB"))
 

@@ -7,6 +7,7 @@
 ``labels`` (what only the browser can do). ``pad`` is the pen, ``frame`` is dragged over a picture.
 """
 
+from nni_widgets.widgets.codes import CodesExplorer, explore_codes
 from nni_widgets.widgets.covering import OcclusionExplorer, explore_occlusion
 from nni_widgets.widgets.explorer import Explorer
 from nni_widgets.widgets.layers import LayersExplorer, explore_layers
@@ -15,10 +16,12 @@ from nni_widgets.widgets.noise import NoiseExplorer, explore_noise
 from nni_widgets.widgets.opening import draw, explore
 from nni_widgets.widgets.pad import DrawingPad
 from nni_widgets.widgets.path import PathExplorer, explore_path
+from nni_widgets.widgets.prototypes import PrototypesExplorer, explore_prototypes
 from nni_widgets.widgets.references import ReferencesExplorer, explore_references
 from nni_widgets.widgets.rules import RulesExplorer, explore_rules
 
 __all__ = [
+    "CodesExplorer",
     "DrawingPad",
     "Explorer",
     "LayersExplorer",
@@ -26,15 +29,18 @@ __all__ = [
     "NoiseExplorer",
     "OcclusionExplorer",
     "PathExplorer",
+    "PrototypesExplorer",
     "ReferencesExplorer",
     "RulesExplorer",
     "draw",
     "explore",
+    "explore_codes",
     "explore_layers",
     "explore_look",
     "explore_noise",
     "explore_occlusion",
     "explore_path",
+    "explore_prototypes",
     "explore_references",
     "explore_rules",
 ]

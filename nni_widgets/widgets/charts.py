@@ -13,7 +13,8 @@ from nni_widgets.pictures.flow import FlowRow
 
 _MOST = 10
 _A_LITTLE = 1e-6
-_PLAIN, _CHOSEN, _SECOND = "#9aa5b1", "#e66101", "#5e3c99"
+_PLAIN, _CHOSEN = "#9aa5b1", "#e66101"
+LINE_COLOURS = (_CHOSEN, "#5e3c99", "#009e73", "#56b4e9", "#cc79a7")
 HANDED_ON = "handed on"
 _ON = "#4c78a8"
 _CAUSES = ("#e69f00", "#cc79a7", "#009e73", "#d55e00", "#56b4e9", "#f0e442", "#7f3c8d")
@@ -115,38 +116,43 @@ def _told_apart(classes: Sequence[str], short: bool) -> tuple[str, ...]:
 
 
 class LineChart:
-    """Lines over a way from 0 to 1, named in a legend, and a dot where one looks.
+    """Lines over a way from 0 to 1, named in a legend, and dots where one looks.
 
     ``name`` is the CSS class, ``heights`` the ends of the scale; they fit the lines unless given.
+    ``across`` says what the way is.
     """
 
     def __init__(
-        self, names: Sequence[str], name: str, heights: tuple[float, float] | None = None
+        self,
+        names: Sequence[str],
+        name: str,
+        heights: tuple[float, float] | None = None,
+        across: str = "share of the way",
     ) -> None:
         low, high = heights or (None, None)
-        across, up = bqplot.LinearScale(min=0, max=1), bqplot.LinearScale(min=low, max=high)
-        scales = {"x": across, "y": up}
+        way, up = bqplot.LinearScale(min=0, max=1), bqplot.LinearScale(min=low, max=high)
+        scales = {"x": way, "y": up}
         self._nothing = np.zeros((len(names), 2))
         self._lines = bqplot.Lines(
             x=[0.0, 1.0],
             y=self._nothing,
             scales=scales,
-            colors=[_CHOSEN, _SECOND][: len(names)],
+            colors=list(LINE_COLOURS[: len(names)]),
             labels=list(names),
             display_legend=len(names) > 1,
             stroke_width=2,
         )
-        self._dot = bqplot.Scatter(x=[], y=[], scales=scales, colors=[_CHOSEN], default_size=60)
+        self._dots = bqplot.Scatter(
+            x=[], y=[], scales=scales, colors=list(LINE_COLOURS[: len(names)]), default_size=60
+        )
         text = {"font-size": "12px", "fill": "var(--jp-ui-font-color1, #222)"}
         self._heights = bqplot.Axis(
             scale=up, side="left", tick_style=text, tick_format="~g", tick_values=heights
         )
         self.widget = bqplot.Figure(
-            marks=[self._lines, self._dot],
+            marks=[self._lines, self._dots],
             axes=[
-                bqplot.Axis(
-                    scale=across, label="share of the way", tick_style=text, tick_values=[0, 0.5, 1]
-                ),
+                bqplot.Axis(scale=way, label=across, tick_style=text, tick_values=[0, 0.5, 1]),
                 self._heights,
             ],
             padding_x=0,
@@ -173,15 +179,15 @@ class LineChart:
         high = lines.max() if scale.max is None else scale.max
         self._heights.tick_values = _round_numbers(float(low), float(high))
 
-    def point(self, x: float, y: float) -> None:
-        """Put the dot here."""
-        with self._dot.hold_sync():
-            self._dot.x, self._dot.y = [x], [y]
+    def point(self, x: float, *heights: float) -> None:
+        """Put a dot here, or one on each of the first lines."""
+        with self._dots.hold_sync():
+            self._dots.x, self._dots.y = [x] * len(heights), list(heights)
 
     def clear(self) -> None:
         """Show no line."""
         self.show(np.array([0.0, 1.0]), self._nothing)
-        self._dot.x = self._dot.y = []
+        self._dots.x = self._dots.y = []
 
 
 class FlowChart:
@@ -270,7 +276,7 @@ def _round_numbers(low: float, high: float) -> np.ndarray[Any, Any]:
     """Two to six multiples of 1, 2 or 5 times a power of ten between these."""
     width = high - low
     if not width > 0:
-        return np.array([low])
+        return np.array([float(f"{low:.2g}")])
     power = 10.0 ** np.floor(np.log10(width))
     step = power * next(share for share in (0.2, 0.5, 1.0, 2.0) if width <= 5 * share * power)
     first, last = np.ceil(low / step - _A_LITTLE), np.floor(high / step + _A_LITTLE)

@@ -7,7 +7,8 @@ drop-down. The slider covers the usual range; the field takes every legal value.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -20,6 +21,7 @@ from nni_widgets.widgets.quiet import Quiet
 SIDE: dict[str, str] = {"width": "236px"}
 SIDE_STYLE: dict[str, str] = {"description_width": "60px"}
 _DESCRIPTION = {"description_width": "84px"}
+_DIAL_STEPS = 160
 
 OnValue = Callable[[Any], None]
 OnError = Callable[[ValueError], None]
@@ -46,13 +48,21 @@ class ParameterPanel:
     """The controls of a value made of declared parameters.
 
     ``on_change(value)`` is called with the new value, ``on_error(error)`` when what was set is not
-    legal; the value then stays what it was, and what was typed stays to be corrected.
+    legal; the value then stays what it was, and what was typed stays to be corrected. ``choices``
+    are those that only the explorer knows, by the name of the parameter.
     """
 
-    def __init__(self, value: Declared, on_change: OnValue, on_error: OnError) -> None:
+    def __init__(
+        self,
+        value: Declared,
+        on_change: OnValue,
+        on_error: OnError,
+        choices: Mapping[str, Sequence[Any]] | None = None,
+    ) -> None:
         self.box = widgets.VBox()
         self.box.add_class("nn-parameters")
         self._on_change, self._on_error = on_change, on_error
+        self._choices = dict(choices or {})
         self.value = value
         self._build()
 
@@ -70,7 +80,7 @@ class ParameterPanel:
         value = self.value
         self._controls: dict[str, Control] = {
             declaration.name: self._control(declaration, getattr(value, declaration.name))
-            for declaration in params(value)
+            for declaration in map(self._with_choices, params(value))
             if declaration.kind != "value"
         }
         replaced, self.box.children = (
@@ -79,6 +89,11 @@ class ParameterPanel:
         )
         for widget in replaced:
             close_all(widget)
+
+    def _with_choices(self, declaration: Param) -> Param:
+        if declaration.name not in self._choices:
+            return declaration
+        return replace(declaration, kind="choice", choices=tuple(self._choices[declaration.name]))
 
     def _control(self, declaration: Param, value: Any) -> Control:
         def changed(new: Any) -> None:
@@ -90,7 +105,7 @@ class ParameterPanel:
                 self._on_change(self.value)
 
         if declaration.kind == "part":
-            return _Part(declaration, value, changed, self._on_error)
+            return _Part(declaration, value, changed, self._on_error, self._choices)
         if declaration.kind in {"int", "float"}:
             return _Number(declaration, value, changed)
         return _Choice(declaration, value, changed)
@@ -177,13 +192,18 @@ class _Number:
 
 
 class Stepper:
-    """A slider over the numbers from 0 to count − 1; ``on_change()`` is called when it is moved."""
+    """A slider over the numbers from 0 to count − 1; ``on_change()`` is called when it is moved.
 
-    def __init__(self, name: str, count: int, on_change: Callable[[], None]) -> None:
+    Its CSS class is ``nn-`` and its name unless given.
+    """
+
+    def __init__(
+        self, name: str, count: int, on_change: Callable[[], None], css_class: str = ""
+    ) -> None:
         self._name, self._quiet = name, Quiet()
         self.widget = widgets.IntSlider(
             max=count - 1, description=name, style=SIDE_STYLE, layout=SIDE
-        ).add_class(f"nn-{name}")
+        ).add_class(css_class or f"nn-{name}")
         self.widget.observe(lambda _: None if self._quiet else on_change(), "value")
 
     @property
@@ -210,31 +230,113 @@ class Stepper:
             self.widget.value = min(value, count - 1)
 
 
+class Dials:
+    """Sliders for numbers of one kind, each beside a field to type in, which has the value.
+
+    ``on_change(number, value)`` tells which one was moved. ``widget`` has all of them; the CSS
+    class of a slider is ``name`` and its number, that of its field ends in ``-field``. The sliders
+    count whole steps: the page would round other numbers, and tell that as a move of the user's.
+    """
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        name: str,
+        ends: tuple[float, float],
+        on_change: Callable[[int, float], None],
+    ) -> None:
+        self._on_change, self._quiet = on_change, Quiet()
+        low, high = ends
+        self._low, self._step = low, (high - low) / _DIAL_STEPS
+        self._sliders = [
+            widgets.IntSlider(
+                max=_DIAL_STEPS,
+                description=label,
+                readout=False,
+                style=_DESCRIPTION,
+                layout={"width": "260px"},
+            ).add_class(f"{name}-{number}")
+            for number, label in enumerate(labels)
+        ]
+        self._fields = [
+            widgets.FloatText(description=f"{label}, typed", layout={"width": "76px"}).add_class(
+                f"{name}-{number}-field"
+            )
+            for number, label in enumerate(labels)
+        ]
+        pairs = list(zip(self._sliders, self._fields, strict=True))
+        for number, (slider, field) in enumerate(pairs):
+            slider.observe(partial(self._slid, number), "value")
+            field.observe(partial(self._typed, number), "value")
+        rows = [widgets.HBox(pair).add_class("nn-number") for pair in pairs]
+        self.widget = widgets.VBox(rows)
+
+    def show(self, values: Sequence[float]) -> None:
+        """Stand at these values, as far as the sliders go, without calling back."""
+        with self._quiet:
+            for slider, field, value in zip(self._sliders, self._fields, values, strict=False):
+                slider.value, field.value = self._place(value), round(value, 2)
+
+    def _place(self, value: float) -> int:
+        """The step that is nearest to a value."""
+        if not math.isfinite(value):
+            return 0
+        return min(max(round((value - self._low) / self._step), 0), _DIAL_STEPS)
+
+    def _slid(self, number: int, change: dict[str, Any]) -> None:
+        field = self._fields[number]
+        if self._quiet or change["new"] == self._place(field.value):
+            return
+        value = round(self._low + self._step * change["new"], 4)
+        with self._quiet:
+            field.value = value
+        self._on_change(number, value)
+
+    def _typed(self, number: int, change: dict[str, Any]) -> None:
+        if self._quiet:
+            return
+        with self._quiet:
+            self._sliders[number].value = self._place(change["new"])
+        self._on_change(number, change["new"])
+
+
 class _Choice:
     """A drop-down, or a checkbox for yes and no."""
 
     def __init__(self, declaration: Param, value: Any, changed: OnValue) -> None:
         name = declaration.name.replace("_", " ")
         if declaration.kind == "bool":
-            self.widget = widgets.Checkbox(value=value, description=name, style=_DESCRIPTION)
+            self.widget = widgets.Checkbox(description=name, style=_DESCRIPTION)
         else:
             options = [(_marked(str(c), c == declaration.default), c) for c in declaration.choices]
-            self.widget = widgets.Dropdown(
-                options=options, value=value, description=name, style=_DESCRIPTION
-            )
+            self.widget = widgets.Dropdown(options=options, description=name, style=_DESCRIPTION)
         self._quiet = Quiet()
+        self.set(value)
         self.widget.add_class(f"nn-{declaration.name}")
         self.widget.observe(lambda change: None if self._quiet else changed(change["new"]), "value")
 
     def set(self, value: Any) -> None:
         with self._quiet:
+            options = getattr(self.widget, "options", ())
+            if options and value not in [each for _, each in options]:
+                self.widget.options = (
+                    *options,
+                    (str(value), value),
+                )  # whether it is legal, others say
             self.widget.value = value
 
 
 class _Part:
     """A drop-down of classes and the controls of the chosen one; each class keeps its settings."""
 
-    def __init__(self, declaration: Param, value: Any, changed: OnValue, on_error: OnError) -> None:
+    def __init__(
+        self,
+        declaration: Param,
+        value: Any,
+        changed: OnValue,
+        on_error: OnError,
+        choices: Mapping[str, Sequence[Any]],
+    ) -> None:
         self._options = declaration.options() if declaration.options else ()
         self._default = type(declaration.default)
         self._changed, self._quiet = changed, Quiet()
@@ -244,7 +346,7 @@ class _Part:
             description=name, style=_DESCRIPTION, layout={"width": "330px"}
         )
         self._picker.add_class(f"nn-{declaration.name}")
-        self._panel = ParameterPanel(value, self._inner_changed, on_error)
+        self._panel = ParameterPanel(value, self._inner_changed, on_error, choices)
         self._panel.box.add_class("nn-nested")
         self.widget = widgets.VBox([self._picker, self._panel.box])
         self.set(value)
@@ -282,6 +384,7 @@ def title(kind: type) -> str:
 
 
 def _marked(name: str, is_default: bool) -> str:
+    name = name or "automatic"
     return f"{name} (default)" if is_default else name
 
 

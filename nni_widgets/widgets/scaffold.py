@@ -30,36 +30,27 @@ and ``noise.py`` are short ones to begin with.
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, TypeVar
 
 import ipywidgets as widgets
 from torch import Tensor
 
 from nni_widgets.engine.targets import Target
 from nni_widgets.pictures.explain import Explanation, class_names
-from nni_widgets.session import Cache, Outcome, Phase, Request, Status, Step, Worker
-from nni_widgets.widgets.controls import button, close_all
+from nni_widgets.session import Outcome, Request, Step
+from nni_widgets.widgets.controls import button
 from nni_widgets.widgets.copied import Names
 from nni_widgets.widgets.inputs import DrawingInput
-from nni_widgets.widgets.labels import Labels
+from nni_widgets.widgets.live import Live, opened, request_of
 from nni_widgets.widgets.maps import MapView
 from nni_widgets.widgets.pad import DrawingPad
-from nni_widgets.widgets.page import Page
 from nni_widgets.widgets.scores import Scores
-from nni_widgets.widgets.status import StatusLine
 from nni_widgets.widgets.subject import Subject
 
 T = TypeVar("T")
 
-_STYLE = Path(__file__).with_name("style.css")
-_DISPLAY_WAITS = float(os.environ.get("NNI_WIDGETS_DISPLAY_WAITS", "1"))
-_WAITING = "The first picture is being computed …"
 _CAPTIONS = {
     "nn-input": "the picture that is explained",
     "nn-heatmap": "heatmap: orange speaks for the explained class, purple against it",
@@ -80,38 +71,21 @@ class Parts:
     controls: Sequence[widgets.Widget] = ()
 
 
-class Scaffold(widgets.VBox, Generic[T]):
-    """The common part of all explorers: explains one picture at a time, live.
+class Scaffold(Live[T]):
+    """The common part of the explorers that explain one picture at a time.
 
     ``target`` can be read and set; ``drain`` waits until the pictures are there; ``explanation`` is
     the last one shown; ``digest`` is its short text form. Errors are shown in the explorer, which
     stays usable. ``close`` ends its thread and its widgets.
     """
 
-    opener: ClassVar[str]
-    captions: ClassVar[Mapping[str, str]] = {}
-
     def __init__(self, subject: Subject) -> None:
         self._subject, self._model, self._source = subject, subject.model, subject.source
-        self._asking, self._painting = threading.Lock(), threading.RLock()
-        self._outcome: Outcome[T] | None = None
-        self._busy = False
-        self._status = StatusLine()
         classes = class_names(self._model)
         self._scores = Scores(classes, subject.target, self._ask, self._source.count)
-        self._page = Page(self._hover, self._cancel)
-        cache: Cache[T] = Cache(self._size_of, max_entries=32)
-        self._worker: Worker[T] = Worker(self._show, self._fail, self._progress, cache)
-        parts = self._parts()
-        self._maps = tuple(parts.maps)
-        super().__init__(self._layout(parts))
-        self._page.explorer = self.model_id
-        self.add_class("nn-explorer")
-        if subject.large:
-            self.add_class("nn-large")
+        super().__init__(subject.large)
         self._source.connect(self._ask, self._cancel)
-        self._status.say(_WAITING)
-        self._ask()
+        self._begin()
 
     # what an explorer fills in
 
@@ -127,17 +101,11 @@ class Scaffold(widgets.VBox, Generic[T]):
     def _explained(self, shown: T) -> Sequence[Explanation]:
         raise NotImplementedError
 
-    def _paint(self, shown: T) -> None:
-        raise NotImplementedError
-
     def _arguments(self, names: Names) -> list[str]:
         raise NotImplementedError
 
     def _settings(self, names: Names) -> dict[str, str]:
         return {}
-
-    def _forget(self) -> None:
-        raise NotImplementedError
 
     def _text_of(self, shown: T) -> str:
         return "\n".join(made.digest() for made in self._explained(shown))
@@ -152,9 +120,6 @@ class Scaffold(widgets.VBox, Generic[T]):
 
     def _scored(self, shown: T) -> Explanation:
         return self._explained(shown)[0]
-
-    def _at_work(self) -> str:
-        return type(self).__name__
 
     def _blank(self) -> None:
         """Empty what the scaffold does not know."""
@@ -191,24 +156,6 @@ class Scaffold(widgets.VBox, Generic[T]):
             return self._source.pad
         raise AttributeError("Explorer: this one explains given pictures; nni.draw() has a pad.")
 
-    def drain(self, timeout: float = 30.0) -> Self:
-        """Wait until everything asked for is shown. Raises ``TimeoutError``.
-
-        A cell that ends with ``explorer.drain()`` is saved with its picture, however slow it is;
-        otherwise what takes longer than a second (``NNI_WIDGETS_DISPLAY_WAITS`` in the environment,
-        when the package is loaded) is displayed while it is still at work.
-        """
-        self._worker.drain(timeout)
-        return self
-
-    def digest(self) -> str:
-        """The numbers that matter, as short text that is the same in every run; waits for them.
-
-        While there is an error, or nothing to explain, it is the sentence that says so.
-        """
-        self.drain()
-        return self._text()
-
     def code(self) -> str:
         """The cell that makes this picture again."""
         model, name = self._subject.names
@@ -217,33 +164,6 @@ class Scaffold(widgets.VBox, Generic[T]):
         made = self._made(names, [model, x])
         prepare = self._subject.preparation + prepare
         return f"{names.comment()}import nni_widgets as nni\n\n{prepare}{made}"
-
-    def close(self) -> None:
-        """End the worker and close every widget of the explorer."""
-        if hasattr(self, "_worker"):  # ipywidgets also closes what could not be made
-            self._worker.close()
-        for child in (*self.children, self.layout):
-            close_all(child)
-        super().close()
-
-    def __repr__(self) -> str:
-        return self._text()
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        with suppress(TimeoutError):  # then the page shows how far the work is
-            self.drain(_DISPLAY_WAITS)
-        data: dict[str, Any] = super()._repr_mimebundle_(**kwargs)
-        data["text/plain"] = self._text()
-        if self._outcome is not None:
-            with suppress(ValueError):  # what has no picture is said in words
-                data["image/png"] = next(iter(self._pngs(self._outcome.value).values()))
-        return data
-
-    def _text(self) -> str:
-        outcome = self._outcome
-        if self._status.refused or outcome is None or not outcome.finished:
-            return self._status.words
-        return self._text_of(outcome.value)
 
     def _made(self, names: Names, about: list[str]) -> str:
         """The call that opens this explorer on ``about``, model and x, and what is set then."""
@@ -257,92 +177,47 @@ class Scaffold(widgets.VBox, Generic[T]):
 
     # where it all stands
 
-    def _layout(self, parts: Parts) -> list[widgets.Widget]:
+    def _layout(self) -> list[widgets.Widget]:
+        parts = self._parts()
+        self._maps = tuple(parts.maps)
         choices = [widgets.VBox(parts.choices)] if parts.choices else []
         side = widgets.HBox([self._scores.widget, *choices]).add_class("nn-side")
-        top = widgets.HBox([self._source.widget, *parts.pictures, side])
-        actions = {
-            "Cancel": self._cancel,
-            "Reset": self._reset,
-            "Copy as code": self._copy_code,
-            "Save PNG": lambda: self._save(self._pngs, "image/png"),
-            "Save numbers": lambda: self._save(self._npzs, "application/octet-stream"),
-        }
-        buttons = [button(name, act) for name, act in actions.items()]
-        foot = widgets.HBox([*buttons, self._status.progress])
-        below = widgets.HBox(parts.controls)
-        for row in (top, foot, below):
-            row.add_class("nn-row")
-        self._code = widgets.Textarea(description="code", layout={"display": "none"})
-        self._code.add_class("nn-code")
-        style = widgets.HTML(f"<style>{_STYLE.read_text()}</style>")
-        labels = Labels({**_CAPTIONS, **self.captions})
-        hidden = widgets.HBox([style, self._page, labels]).add_class("nn-hidden")
-        return [hidden, top, self._status.widget, foot, self._code, below]
+        top = [self._source.widget, *parts.pictures, side]
+        return self._stacked([top], parts.controls, first=[button("Cancel", self._cancel)])
+
+    def _captions(self) -> Mapping[str, str]:
+        return {**_CAPTIONS, **self.captions}
 
     # from a change to a picture
 
-    def _ask(self) -> None:
-        """Ask for what is selected now. Callbacks come on several threads: the last one wins."""
-        with self._asking:
-            current = self._source.current()
-            if current is not None:
-                self._submit(*current)
+    def _request(self) -> Request[T] | None:
+        current = self._source.current()
         if current is None:
-            self._worker.cancel()
-            self._show_nothing()
-
-    def _submit(self, key: object, x: Tensor) -> None:
-        try:
-            self._worker.submit(self._request(key, x))
-        except ValueError as error:
-            self._worker.cancel()
-            self._refuse(error)
-
-    def _request(self, key: object, x: Tensor) -> Request[T]:
+            return None
+        key, x = current
         target, selected = self._scores.of(self._source.number), self._selected()
 
         def work() -> Iterator[Step[T]]:
             return self._work(x, target, selected)
 
-        try:
-            return Request((key, target, selected), work)
-        except TypeError:  # a method or target that cannot be told from others: no cache
-            return Request(object(), work)
+        return request_of((key, target, selected), work)
 
     def _show(self, outcome: Outcome[T]) -> None:
         with self._painting:
-            if self._source.current() is None:
-                return
-            self._outcome = outcome
-            self._paint(outcome.value)
-            self._scores.show(self._scored(outcome.value))
-            self._tell(outcome)
-
-    def _look(self) -> None:
-        """Paint what is there again; while there is an error, ask again, for it may be gone."""
-        if self._status.refused:
-            self._ask()
-            return
-        with self._painting:
-            if self._outcome is not None:
-                try:
-                    self._paint(self._outcome.value)
-                except ValueError as error:
-                    self._refuse(error)
+            if self._source.current() is not None:
+                super()._show(outcome)
 
     def _show_nothing(self) -> None:
-        with self._painting:
-            self._outcome = None
-            for each in self._maps:
-                each.clear()
-            self._blank()
-            self._scores.clear()
-            self._status.say(self._source.empty)
+        for each in self._maps:
+            each.clear()
+        self._blank()
+        self._scores.clear()
+        self._status.say(self._source.empty)
 
     # words
 
     def _tell(self, outcome: Outcome[T]) -> None:
+        self._scores.show(self._scored(outcome.value))
         made = self._explained(outcome.value)[-1]
         words = [
             f"predicted {made.predicted[0]} ({float(made.probabilities[0].max()):.2f})",
@@ -352,28 +227,13 @@ class Scaffold(widgets.VBox, Generic[T]):
         words.append(f"{made.name}: {cost if outcome.finished else 'a first picture'}")
         self._status.say(" · ".join(words), outcome.generation)
 
-    def _refuse(self, error: BaseException) -> None:
-        self._status.refuse(error)
-        self._dim()
-
-    def _fail(self, error: BaseException, _: Request[T]) -> None:
-        self._refuse(error)
-
     def _dim(self) -> None:
         for each in self._maps:
             each.dim()
 
-    def _progress(self, status: Status) -> None:
-        self._busy = status.phase in (Phase.QUEUED, Phase.WORKING)
-        if status.phase is Phase.QUEUED:
-            self._status.begin(self._at_work())
-        elif status.phase is Phase.WORKING and self._outcome is not None:
-            what = self._explained(self._outcome.value)[-1].name
-            self._status.advance(what, status.done, status.of, self._outcome.elapsed)
-        else:
-            self._status.end()
-        if status.phase is Phase.CANCELLED:
-            self._say_cancelled()
+    def _advance(self, outcome: Outcome[T]) -> None:
+        what = self._explained(outcome.value)[-1].name
+        self._status.advance(what, outcome.done, outcome.of, outcome.elapsed)
 
     def _say_cancelled(self) -> None:
         if self._source.current() is None:
@@ -390,42 +250,13 @@ class Scaffold(widgets.VBox, Generic[T]):
         if number < len(self._maps):
             self._maps[number].hover(x, y)
 
-    def _cancel(self) -> None:
-        """Stop the work; said at once, for a step that is being computed may take a while."""
-        self._worker.cancel()
-        if self._busy:
-            self._say_cancelled()
-
     def _reset(self) -> None:
         self._source.reset()
         self._scores.set(self._subject.target)
-        self._forget()
-        self._code.layout.display = "none"
-        self._ask()
+        super()._reset()
 
     def _copy_code(self) -> None:
         if self._source.current() is None:
             self._status.say(self._source.empty)
-            return
-        self._code.value = self.code()
-        self._code.layout.display = None
-        self._page.copy(self._code.value)
-
-    def _save(self, files: Callable[[T], Mapping[str, bytes]], kind: str) -> None:
-        if self._outcome is None:
-            return
-        try:
-            made = files(self._outcome.value)
-        except ValueError as error:
-            self._refuse(error)
-            return
-        for name, content in made.items():
-            self._page.download(name, content, kind)
-
-
-def opened(call: str, settings: Mapping[str, str]) -> str:
-    """The code of an opened explorer; with settings it is given a name to set them."""
-    if not settings:
-        return call
-    lines = [f"explorer.{name} = {value}\n" for name, value in settings.items()]
-    return f"explorer = {call}\n{''.join(lines)}explorer"
+        else:
+            super()._copy_code()

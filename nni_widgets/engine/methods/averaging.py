@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -75,7 +75,8 @@ class Averaging(Method):
     """
 
     _statistic: ClassVar[type[Mean]] = Mean
-    of: AnyMethod
+    if TYPE_CHECKING:  # each has a default of its own
+        of: AnyMethod
 
     def validate(self) -> None:
         object.__setattr__(self, "of", as_method(self.of))

@@ -20,7 +20,7 @@ from nni_widgets.params import Declared
 
 AddsUpTo = Literal["score", "difference", ""]
 
-_model_lock = threading.RLock()
+model_lock = threading.RLock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +86,7 @@ class Method(Declared):
             ordinary = x.clone() if x.is_inference() else x.detach()
         work = self._steps(model, ordinary, target, layers)
         while True:
-            with _model_lock, torch.inference_mode(False):
+            with model_lock, torch.inference_mode(False):
                 result = next(work, None)
             if result is None:
                 return

@@ -50,6 +50,10 @@ class Parametrisation(Declared):
         """The code z, where images are generated."""
         return None
 
+    def n_tries(self) -> int:
+        """How many starts are drawn for each image, if none is given; the best is taken."""
+        return 1
+
     def unit(self, box: Box) -> float:
         """What a step of size 1 moves a parameter by: the whole range of pixels, if it is one."""
         return 1.0
@@ -165,6 +169,9 @@ class Code(Parametrisation):
     title: ClassVar[str] = "Code of a generator"
     generator: Callable[[Tensor], Tensor] = param(None, "maps codes (N, size) to images")
     prior: str = param("normal", "where codes lie", choices=("normal", "positive"))
+    tries: int = param(
+        16, "codes drawn for each image; the best is the start", low=1, high=10**4, slider=(1, 64)
+    )
 
     def validate(self) -> None:
         action = "Try nni.models.load('digits-dcgan')"
@@ -194,6 +201,9 @@ class Code(Parametrisation):
 
     def code_of(self, parameters: Tensor) -> Tensor | None:
         return parameters
+
+    def n_tries(self) -> int:
+        return self.tries
 
     def _drawn(self, seed: int, n: int) -> Tensor:
         z = starts.codes(self.generator, n, seed)

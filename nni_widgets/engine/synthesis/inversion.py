@@ -29,7 +29,7 @@ class AlphaNorm(Objective):
 
     title: ClassVar[str] = "α-norm"
     alpha: float = param(6.0, "exponent: 2 is the squared distance", low=1, high=20, slider=(1, 10))
-    center: float = param(0.0, "the pixel that costs nothing")
+    center: float = param(0.0, "the pixel that costs nothing", slider=(0, 1))
 
     def __call__(self, seen: Seen) -> Tensor:
         return (seen.x - self.center).abs().pow(self.alpha).flatten(1).sum(1)

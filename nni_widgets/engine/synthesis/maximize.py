@@ -19,12 +19,12 @@ from nni_widgets.engine.synthesis.objectives import Logit, LogProbability, Objec
 from nni_widgets.engine.synthesis.priors import L2
 from nni_widgets.engine.synthesis.robust import Robustness, shaken
 from nni_widgets.engine.synthesis.synthesis import Synthesis, Synthesizer
+from nni_widgets.engine.synthesis.terms import Terms, Values, gradient, named, values, weighted
 from nni_widgets.engine.synthesis.watch import Watch, watch
 from nni_widgets.engine.targets import Target
 from nni_widgets.errors import invalid
 from nni_widgets.params import param
 
-_Values = dict[str, Tensor]
 _TOTAL = ""
 
 
@@ -36,7 +36,7 @@ class _State:
     parameters: Tensor
     adam: Adam
     predicted: Tensor | None = None
-    history: _Values = field(default_factory=dict)
+    history: Values = field(default_factory=dict)
     frames: tuple[tuple[int, Tensor], ...] = ()
     passes: float = 0.0
 
@@ -139,8 +139,21 @@ class ActivationMaximization(Synthesizer):
 
     def _begin(self, model: nn.Module, start: Tensor | None) -> _State:
         who, n = type(self).__name__, self.objective.n_images
-        parameters = self.image.begin(who, model, start, self.seed, n)
+        if start is None and self.image.n_tries() > 1:
+            parameters = self._best(model, n)
+        else:
+            parameters = self.image.begin(who, model, start, self.seed, n)
         return _State(self.image, parameters, Adam.before(parameters))
+
+    def _best(self, model: nn.Module, n: int) -> Tensor:
+        """For each of n images the best of several starts. Cost: one forward pass for each."""
+        who, tries = type(self).__name__, self.image.n_tries()
+        drawn = self.image.begin(who, model, None, self.seed, n * tries).unflatten(0, (tries, n))
+        states = [_State(self.image, group, Adam.before(group)) for group in drawn]
+        ascent = _Ascent.of(self, model, states[0])
+        best = torch.stack([ascent.values(state) for state in states]).argmax(0)
+        chosen: Tensor = drawn[best, torch.arange(n, device=best.device)]
+        return chosen
 
     def _resumed(self, model: nn.Module, made: Synthesis) -> tuple[_State, int]:
         who, state = type(self).__name__, made.state
@@ -161,7 +174,7 @@ class _Ascent:
     model: nn.Module
     box: Box
     watch: Watch
-    terms: dict[str, tuple[float, Objective]] = field(default_factory=dict)
+    terms: Terms
 
     @classmethod
     def of(cls, maker: ActivationMaximization, model: nn.Module, state: _State) -> _Ascent:
@@ -170,14 +183,7 @@ class _Ascent:
         layers = maker.objective.layers
         x = maker.image.images(state.parameters, box) if layers else state.parameters
         found = watch(type(maker).__name__, model, x, layers)
-        terms: dict[str, tuple[float, Objective]] = {}
-        for weight, term in maker.objective.terms:
-            name, count = repr(term), 1
-            while name in terms:
-                count += 1
-                name = f"{term!r}#{count}"
-            terms[name] = weight, term
-        return cls(maker, model, box, found, terms)
+        return cls(maker, model, box, found, named(maker.objective))
 
     def step(self, state: _State) -> _State:
         """One step upwards. Cost: one forward and one backward pass."""
@@ -189,28 +195,26 @@ class _Ascent:
             whole = maker.objective.needs_logits
             logits, activations = self.watch.see(self.model, shown, whole)
             seen = Seen(x, logits, activations, image.code_of(leaf), state.predicted)
-            values = self._values(seen, state.step)
-            gradient = self._gradient(values[_TOTAL], leaf)
-        adam = state.adam.after(gradient)
+            told = self._told(seen, state.step)
+            total = weighted(self.terms, told)
+            slope = gradient(type(maker).__name__, total, leaf)
+        adam = state.adam.after(slope)
         moved = leaf.detach() + maker.step_size * image.unit(self.box) * adam.direction
         return replace(
             state,
             parameters=image.inside(moved, self.box),
             adam=adam,
-            history=_longer(state, values),
+            history=_longer(state, {_TOTAL: total, **told}),
             passes=state.passes + 2,
         )
 
     def look(self, state: _State, goal: int) -> tuple[_State, Synthesis]:
         """The images as they are now, and what the model makes of them. Cost: a forward pass."""
-        x = self.maker.image.images(state.parameters, self.box).clone()
-        code = self.maker.image.code_of(state.parameters)
-        logits, activations = self.watch.see(self.model, x)
-        logits = logits.detach()
-        if state.predicted is None:
-            state = replace(state, predicted=logits.argmax(1))
-        seen = Seen(x, logits, activations, code, state.predicted)
-        history = _longer(state, self._values(seen, state.step))
+        seen, logits = self._seen(state)
+        x, code = seen.x, seen.code
+        state = replace(state, predicted=seen.predicted)
+        told = self._told(seen, state.step)
+        history = _longer(state, {_TOTAL: weighted(self.terms, told), **told})
         frames = state.frames
         if state.step % self.maker.keep_every == 0:
             frames = (*frames, (state.step, x))
@@ -230,35 +234,20 @@ class _Ascent:
         )
         return state, made
 
-    def _values(self, seen: Seen, step: int) -> _Values:
-        """The objective of each image, and its terms without their weights."""
-        who, total, values = type(self.maker).__name__, seen.x.new_zeros(len(seen.x)), {}
-        for name, (weight, term) in self.terms.items():
-            value = term(seen)
-            if not isinstance(value, Tensor) or value.shape != total.shape:
-                expected = f"a tensor with one number per image, shape {tuple(total.shape)}"
-                is_tensor = isinstance(value, Tensor)
-                given = f"shape {tuple(value.shape)}" if is_tensor else type(value).__name__
-                raise invalid(who, name, expected, given, "Return one per image")
-            if not bool(value.detach().isfinite().all()):
-                given = f"NaN or infinity at step {step}"
-                raise invalid(who, name, "finite", given, "Use a smaller step_size, or bound it")
-            total = total + weight * value
-            values[name] = value
-        return {_TOTAL: total, **values}
+    def values(self, state: _State) -> Tensor:
+        """The objective of each image, as it is. Cost: one forward pass."""
+        return weighted(self.terms, self._told(self._seen(state)[0], 0))
 
-    def _gradient(self, total: Tensor, leaf: Tensor) -> Tensor:
-        gradient = None
-        if total.requires_grad:
-            (gradient,) = torch.autograd.grad(total.sum(), leaf, allow_unused=True)
-        who = type(self.maker).__name__
-        if gradient is None:
-            expected, given = "computed from the image by differentiable operations", "no gradient"
-            raise invalid(who, "the objective", expected, given, "Avoid .detach() and no_grad()")
-        if not bool(gradient.isfinite().all()):
-            given, action = "NaN or infinity", "Start elsewhere, e.g. from noise"
-            raise invalid(who, "the gradient of the objective", "finite", given, action)
-        return gradient
+    def _seen(self, state: _State) -> tuple[Seen, Tensor]:
+        """What there is to see of the images as they are, and the logits."""
+        x = self.maker.image.images(state.parameters, self.box).clone()
+        code = self.maker.image.code_of(state.parameters)
+        logits, activations = self.watch.see(self.model, x)
+        predicted = logits.argmax(1) if state.predicted is None else state.predicted
+        return Seen(x, logits, activations, code, predicted), logits.detach()
+
+    def _told(self, seen: Seen, step: int) -> Values:
+        return values(type(self.maker).__name__, self.terms, seen, f"at step {step}")
 
 
 class ClassModel(Synthesizer):
@@ -304,7 +293,7 @@ class ClassModel(Synthesizer):
         return torch.zeros_like(blank).clamp(*box_of(model))
 
 
-def _longer(state: _State, values: _Values) -> _Values:
+def _longer(state: _State, values: Values) -> Values:
     """The history with one more step ``(T + 1, N)``; NaN at a step that had no such term."""
     unknown = torch.full_like(values[_TOTAL].detach(), torch.nan)
     past = unknown.expand(state.step, -1)

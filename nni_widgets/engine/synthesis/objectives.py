@@ -46,6 +46,7 @@ class Objective(Declared):
     """
 
     title: ClassVar[str] = ""
+    says_parameters: ClassVar[bool] = True
     needs_logits: ClassVar[bool] = False
     __array_ufunc__: ClassVar[None] = None  # a number of numpy leaves the product to __rmul__
 
@@ -226,7 +227,7 @@ class _LayerScore(Objective):
 class _ChannelScore(_LayerScore):
     """Base of the objectives on one channel of a layer."""
 
-    channel: int = param(0, "number of the channel or unit", low=0)
+    channel: int = param(0, "number of the channel or unit", low=0, slider=(0, 63))
 
     def _maps(self, seen: Seen) -> Tensor:
         """The channel's activations, ``(N, places)``."""
@@ -334,13 +335,13 @@ def finite(who: str, what: str, given: Any) -> Tensor:
     """A number or an array as a tensor, without a graph; ``ValueError`` unless it is finite."""
     expected = "finite numbers, as a tensor"
     try:
-        values = torch.as_tensor(given).detach()
+        values = torch.as_tensor(given, dtype=torch.float64 if isinstance(given, Real) else None)
     except (TypeError, ValueError, RuntimeError) as error:
         kind = type(given).__name__
         raise invalid(who, what, expected, kind, "Give a tensor") from error
     if values.is_complex() or not bool(values.isfinite().all()):
         raise invalid(who, what, expected, "NaN, infinite or complex ones", "Clean it")
-    return values if values.is_floating_point() else values.double()
+    return values.detach() if values.is_floating_point() else values.double()
 
 
 def _logits(seen: Seen, who: str) -> Tensor:

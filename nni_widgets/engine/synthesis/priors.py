@@ -29,7 +29,10 @@ class L2(Objective):
 
     title: ClassVar[str] = "L2"
     center: float | Tensor = param(
-        0.0, "one value for all pixels, or an image such as the mean of a class", array=True
+        0.0,
+        "one value for all pixels, or an image such as the mean of a class",
+        slider=(0, 1),
+        array=True,
     )
 
     def __call__(self, seen: Seen) -> Tensor:
@@ -57,7 +60,9 @@ class TotalVariation(Objective):
     """
 
     title: ClassVar[str] = "Total variation"
-    beta: float = param(2.0, "exponent: 1 has sharp edges, 2 is smooth", low=1, high=4)
+    beta: float = param(
+        2.0, "exponent: 1 has sharp edges, 2 is smooth", low=1, high=4, slider=(1, 3)
+    )
 
     def __call__(self, seen: Seen) -> Tensor:
         if seen.x.ndim < 3:

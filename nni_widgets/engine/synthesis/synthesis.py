@@ -11,12 +11,14 @@ from torch import Tensor, nn
 
 from nni_widgets.engine.checks import check_model
 from nni_widgets.engine.findings import Finding
-from nni_widgets.engine.methods.base import _model_lock
+from nni_widgets.engine.methods.base import model_lock
 from nni_widgets.errors import invalid
 from nni_widgets.params import Declared
 
+_FEW = 5
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Synthesis:
     """Images that were made for an objective, and how they came about.
 
@@ -45,6 +47,13 @@ class Synthesis:
     def probabilities(self) -> Tensor:
         """The softmax of the logits, ``(N, K)``."""
         return self.logits.softmax(1)
+
+    def __repr__(self) -> str:
+        shape, best = tuple(self.images.shape), self.probabilities.max(1)
+        answers = zip(best.indices[:_FEW].tolist(), best.values[:_FEW].tolist(), strict=True)
+        seen = ", ".join(f"{k} ({p:.2f})" for k, p in answers)
+        more = ", …" if len(self.images) > _FEW else ""
+        return f"Synthesis of {shape} at step {self.step} of {self.of}: class {seen}{more}"
 
 
 class Synthesizer(Declared):
@@ -103,7 +112,7 @@ class Synthesizer(Declared):
                 start = start.clone() if start.is_inference() else start.detach()
         work = self._steps(model, start)
         while True:
-            with _model_lock, torch.inference_mode(False), torch.no_grad():
+            with model_lock, torch.inference_mode(False), torch.no_grad():
                 made = next(work, None)
             if made is None:
                 return

@@ -288,7 +288,7 @@ def test_generator_and_expert_stay_as_they_were() -> None:
     with nothing_changes(generator, z), nothing_changes(density, z):
         made = maker(model, z)
     expected = density(made.images.clone()).detach()
-    assert_near(made.terms["Expert(density=method)"][-1], expected, 1e-12)
+    assert_near(made.terms["Expert(density=density)"][-1], expected, 1e-12)
     density.train()
     with pytest.raises(ValueError, match="Expert: density must be in evaluation mode"):
         maker.resume(model, made)

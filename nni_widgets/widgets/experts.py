@@ -1,0 +1,39 @@
+"""Who can say how likely a picture is: the densities of the zoo, loaded when they are asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
+from typing import Any
+
+from torch import Tensor
+
+from nni_widgets.zoo import models
+
+Density = Callable[[Tensor], Tensor]
+
+_DIGIT = (1, 28, 28)
+_ZOO = {"mixture": "digits-mixture", "autoencoder": "digits-autoencoder"}
+
+
+def experts_for(
+    shape: Sequence[int], given: Mapping[str, Density] | None
+) -> dict[str, Callable[[], Density]]:
+    """How to get each expert by its name: those given, or those of the zoo for this shape."""
+    if given is not None:
+        return {name: partial(_itself, density) for name, density in given.items()}
+    if tuple(shape) != _DIGIT:
+        return {}
+    known = {name: model for name, model in _ZOO.items() if model in models.names()}
+    return {name: partial(_density_of, model) for name, model in known.items()}
+
+
+def _itself(density: Density) -> Density:
+    return density
+
+
+@cache
+def _density_of(name: str) -> Density:
+    model: Any = models.load(name)
+    density: Density = model.log_density
+    return density
