@@ -136,7 +136,7 @@ def case(name: str, batch: int, quick: bool) -> Case:
         return _digits(batch)
     torch.manual_seed(0)
     shape = SHAPES[name]
-    width, pixels = (8, 32) if quick else (64, 224)
+    width, pixels = (8, 64) if quick else (64, 224)
     x = torch.rand(batch, 3, pixels, pixels)
     with torch.device("meta"):
         model = shape.build(width)

@@ -1,10 +1,13 @@
 """Explorers and what they are made of: ipywidgets in Python, and four small ES modules.
 
-``scaffold`` is what all explorers have in common; ``explorer`` (one method or two), ``rules``,
-``layers``, ``covering``, ``path``, ``noise`` and ``references`` are explorers. They join ``inputs``
-(what is explained), ``maps`` and ``panes`` (a heatmap, and the method that makes it), ``controls``
-(the only place that knows a slider), ``rule_table``, ``network``, ``charts``, and ``page`` and
-``labels`` (what only the browser can do). ``pad`` is the pen, ``frame`` is dragged over a picture.
+``live`` is what all explorers have in common; ``scaffold`` on it explains a picture, ``studio``
+makes one step by step. On ``scaffold`` stand ``explorer`` (one method or two), ``rules``,
+``layers``, ``covering``, ``path``, ``noise``, ``references``, ``look`` and ``activations``; on
+``studio`` stand ``prototypes``, ``codes`` and ``dream``. They join ``inputs`` (what is explained),
+``maps`` and ``panes`` (a heatmap, and the method that makes it), ``recipes`` (what is made, and
+how), ``controls`` (the only place that knows a slider), ``rule_table``, ``network``, ``charts``,
+and ``page`` and ``labels`` (what only the browser can do). ``pad`` is the pen, ``frame`` is dragged
+over a picture.
 """
 
 from nni_widgets.widgets.codes import CodesExplorer, explore_codes

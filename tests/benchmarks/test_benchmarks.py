@@ -8,25 +8,35 @@ from pathlib import Path
 import pytest
 
 from nni_widgets.engine.methods import (
+    CAM,
     METHODS,
+    GradCAM,
+    GradCAMPlusPlus,
     Gradient,
+    GuidedGradCAM,
     Saliency,
     SmoothGrad,
     SmoothGradSquared,
     VarGrad,
 )
+from nni_widgets.engine.methods.activation_map import ActivationMap
+from nni_widgets.engine.methods.cam import GradientMap
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 TITLES = ["digits-cnn", "VGG-16-shaped", "ResNet-18-shaped", "EfficientNet-lite0-shaped"]
-ROWS = 18
+ROWS = 20
+ON_DIGITS_ALONE = "score-cam"
 WITHOUT_A_ROW = {
+    CAM: "a forward pass, its map read where GradCAM begins its backward pass",
+    GradCAMPlusPlus: "GradCAM with another map",
+    GuidedGradCAM: "GradCAM times GuidedBackprop",
     Gradient: "Saliency is its absolute value",
     SmoothGradSquared: "SmoothGrad with another statistic",
     VarGrad: "SmoothGrad with another statistic",
 }
 WITHOUT_CAPTUM = {
     *("simple-taylor", "alpha-beta", "epsilon-gamma-box", "deep-taylor"),
-    *("reveal-cancel", "translation"),
+    *("reveal-cancel", "translation", "layer-cam", "score-cam"),
 }
 MEANT_TO_DIFFER = {"gamma", "smoothgrad", "rescale"}
 NOT_FOR_SIGNED_INPUTS = {"z-plus"}
@@ -58,6 +68,8 @@ def test_every_network_and_method_has_a_line(engine_output):
     titles = re.findall(r"\| \*\*(\S+?),? .*?\*\*", engine_output)
     assert titles == TITLES
     keys = [line["method"] for line in read_table(engine_output)]
+    assert keys.count(ON_DIGITS_ALONE) == 1
+    keys.remove(ON_DIGITS_ALONE)
     assert keys == keys[:ROWS] * len(TITLES)
     assert len(set(keys)) == ROWS
 
@@ -69,7 +81,9 @@ def test_all_methods_of_the_package_are_measured():
 
 
 def test_a_method_without_a_row_says_why_truly():
-    assert all(issubclass(each, SmoothGrad) for each in WITHOUT_A_ROW if each is not Gradient)
+    base = {Gradient: Gradient, SmoothGradSquared: SmoothGrad, VarGrad: SmoothGrad}
+    base |= {CAM: ActivationMap, GradCAMPlusPlus: GradientMap, GuidedGradCAM: GradCAM}
+    assert all(issubclass(each, base[each]) for each in WITHOUT_A_ROW)
     assert issubclass(Saliency, Gradient)
 
 
@@ -87,7 +101,7 @@ def test_cells_are_positive_ratios(engine_output):
 
 
 def test_what_is_timed_agrees_with_the_reference(engine_output):
-    lines = read_table(engine_output)
+    lines = [line for line in read_table(engine_output) if line["method"] != ON_DIGITS_ALONE]
     for number, line in enumerate(lines):
         key, is_signed = line["method"], number // ROWS == TITLES.index("EfficientNet-lite0-shaped")
         assert float(line["error"]) < (CANCELLING.get(key, KINK) if is_signed else KINK), line
@@ -108,3 +122,9 @@ def test_the_widget_packages_are_noticed_if_they_are_loaded():
     source = (BENCHMARKS / "startup.py").read_text(encoding="utf-8")
     program = f"{source.partition('def main')[0]}\nprint(run('import traitlets')[1])"
     assert run("-c", program).strip() == "['traitlets']"
+
+
+def test_images_are_made_and_timed():
+    lines = read_table(run("benchmarks/synthesis.py", "--runs", "1", "--only", "prototype, L2"))
+    assert [line["what is made"] for line in lines] == ["prototype, L2 to the class mean"]
+    assert all(float(line["whole, s"]) > float(line["first frame, s"]) >= 0 for line in lines)

@@ -15,6 +15,7 @@ from nni_widgets.engine.methods import (
     as_method,
 )
 from nni_widgets.engine.rules import Epsilon, ZBox
+from nni_widgets.engine.synthesis import ActivationMaximization, Logit, Unit
 from tests.oracle.nets import NETS, TROUBLE
 
 from .common import build
@@ -113,3 +114,11 @@ def test_the_most_severe_comes_first() -> None:
     report = diagnose(*(lambda model, x: (model, 3 * x))(*build(NETS["plain"])))
     assert [finding.severity for finding in report.findings] == ["warning", "note"]
     assert str(Finding("note", "x")) == "note: x"
+
+
+def test_what_makes_images_is_examined_too() -> None:
+    model, x = build(NETS["plain"])
+    report = diagnose(model, torch.zeros_like(x), ActivationMaximization(Unit("0", 10**6)))
+    assert "channel must be from 0 to" in str(report)
+    assert not report.healthy
+    assert diagnose(model, x.clamp(0, 1), ActivationMaximization(Logit(0))).healthy

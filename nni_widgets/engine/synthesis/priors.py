@@ -130,7 +130,8 @@ class Expert(Objective):
     Added to ``log p(ω_c|x)`` it makes the image the most probable *input* of the class, where
     without it any image that convinces the model will do.
 
-    ``density`` is a module in evaluation mode, or a function, that maps images to one number each.
+    ``density`` is a module in evaluation mode, or a function, that maps images to one number each;
+    of a module that has a ``log_density``, as an autoencoder of the zoo, that is asked.
     Shape: ``(N,)``. Unit: nat. Raises ``ValueError`` unless the density gives one finite number per
     image with a gradient. Source: Montavon, Samek, Müller 2018, sec. 3.2.
     """
@@ -143,7 +144,8 @@ class Expert(Objective):
         check_guest("Expert", "density", self.density, action)
 
     def __call__(self, seen: Seen) -> Tensor:
-        made = ask("Expert", "density", self.density, seen.x)
+        log_density = getattr(self.density, "log_density", self.density)
+        made = ask("Expert", "density", log_density, seen.x)
         if made.ndim != 1:
             expected, given = f"log p(x), shape ({len(seen.x)},)", f"shape {tuple(made.shape)}"
             raise invalid("Expert", "the answer of density", expected, given, "One per image")
