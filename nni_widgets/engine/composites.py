@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from torch import Tensor, nn
 
@@ -245,9 +245,7 @@ def assign(composite: Preset, tape: Tape, who: str = "LRP") -> dict[str, Rule]:
     Raises ``ValueError`` for a name that matches no operation, :class:`UnsupportedOperation` for an
     operation that has no rule.
     """
-    steps = [
-        _Step(op.label, op.path, op.kind, op.inputs, op.outputs, family(op)) for op in tape.ops
-    ]
+    steps = [(op.label, op.path, op.kind, op.inputs, op.outputs, family(op)) for op in tape.ops]
     return _assign(composite, tuple(steps), who)
 
 
@@ -263,8 +261,8 @@ class _Step(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def _assign(composite: Preset, steps: tuple[_Step, ...], who: str) -> dict[str, Rule]:
-    pairs = composite.pairs()
+def _assign(composite: Preset, keys: tuple[Any, ...], who: str) -> dict[str, Rule]:
+    pairs, steps = composite.pairs(), tuple(map(_Step._make, keys))
     _check_names(pairs, steps, who)
     places = _places(steps)
     fed = set(steps[-1].outputs) if steps else set()

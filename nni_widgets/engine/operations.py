@@ -8,9 +8,8 @@ places, ``maximum`` steps pass one of many values on, ``activation`` steps act o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -74,7 +73,7 @@ def family(op: Op) -> Family:
     factors = sum(argument is value for argument in given for value in op.values)
     if factors > 1 or (op.kind in _DIVISIONS and op.args[0] is not op.values[0]):
         return "other"
-    return "linear" if _dense_operands(op) is None else "affine"
+    return "linear" if _product_operands(op) is None else "affine"
 
 
 def _has_running_statistics(op: Op) -> bool:
@@ -95,31 +94,80 @@ def group(kind: str) -> str:
     return ""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, slots=True)
 class Affine:
-    """An affine layer ``z = W a + b`` with the means to use other weights in its place."""
+    """An affine layer ``z = W a + b``, able to use other weights in its place; here a dense one."""
 
     a: Tensor
     weight: Tensor
     bias: Tensor | None
     z: Tensor
-    call: Callable[[Tensor, Tensor, Tensor | None], Tensor]
-    back: Callable[[Tensor, Tensor], Tensor]
-    channel_dim: int
+    channel_dim: ClassVar[int] = -1
 
     def forward(
         self, weight: Tensor, bias: Tensor | None = None, a: Tensor | None = None
     ) -> Tensor:
         """The layer with other weights, on its own input or on ``a``."""
-        return self.call(self.a if a is None else a, weight, bias)
+        return functional.linear(self.a if a is None else a, weight, bias)
 
     def transpose(self, weight: Tensor, signal: Tensor) -> Tensor:
         """``Wᵀ signal``: a signal at the output, carried to the input."""
-        return self.back(weight, signal)
+        return signal @ weight
 
     def along_output(self, bias: Tensor) -> Tensor:
         """A bias, shaped to broadcast over the output."""
-        return bias.reshape(-1, *[1] * (self.z.ndim - 2)) if self.channel_dim == 1 else bias
+        return bias
+
+
+@dataclass(eq=False, slots=True)
+class Convolution(Affine):
+    """A convolution or a transposed convolution, called as on the tape."""
+
+    op: Op
+    channel_dim: ClassVar[int] = 1
+
+    def forward(
+        self, weight: Tensor, bias: Tensor | None = None, a: Tensor | None = None
+    ) -> Tensor:
+        rest = {name: v for name, v in self.op.kwargs.items() if name not in _OPERANDS}
+        made: Tensor = self.op.func(
+            self.a if a is None else a, weight, bias, *self.op.args[3:], **rest
+        )
+        return made
+
+    def transpose(self, weight: Tensor, signal: Tensor) -> Tensor:
+        transposed = self.op.kind.startswith("conv_transpose")
+        names = _GEOMETRY_TRANSPOSED if transposed else _GEOMETRY
+        given: dict[str, Any] = _GEOMETRY | dict(zip(names, self.op.args[3:], strict=False))
+        given |= self.op.kwargs
+        if given["padding"] == "same":
+            return self._by_autograd(weight, signal)
+        if given["padding"] == "valid":
+            given["padding"] = 0
+        stride, padding, dilation, extra = (
+            [v] * (weight.ndim - 2) if isinstance(v := given[name], int) else v
+            for name in ("stride", "padding", "dilation", "output_padding")
+        )
+        geometry = (stride, padding, dilation, transposed, extra, given["groups"])
+        backward = torch.ops.aten.convolution_backward
+        made: Tensor = backward(signal, self.a, weight, None, *geometry, _TO_INPUT)[0]
+        return made
+
+    def along_output(self, bias: Tensor) -> Tensor:
+        return bias.reshape(-1, *[1] * (self.z.ndim - 2))
+
+    def _by_autograd(self, weight: Tensor, signal: Tensor) -> Tensor:
+        """The transpose with ``padding="same"``, whose padding may be lopsided."""
+        with torch.enable_grad():
+            leaf = torch.zeros_like(self.a).requires_grad_()
+            return torch.autograd.grad(self.forward(weight, a=leaf), leaf, signal)[0]
+
+
+_OPERANDS = ("input", "weight", "bias")
+_GEOMETRY = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "output_padding": 0}
+_GEOMETRY_TRANSPOSED = ("stride", "padding", "output_padding", "groups", "dilation")
+_WINDOWS = {"kernel_size": 1, "stride": None, "padding": 0, "dilation": 1, "ceil_mode": False}
+_TO_INPUT = [True, False, False]
 
 
 def affine(op: Op) -> Affine:
@@ -129,11 +177,10 @@ def affine(op: Op) -> Affine:
             f"LRP: no rule with weights for {op.kind} (in {op.label!r}). "
             "Name a convolution or a dense layer, or use Epsilon or Pass there."
         )
-    a, weight, bias = _dense_operands(op) or _convolution_operands(op)
     z = op.results[0]
     if op.kind in _DENSE:
-        return Affine(a, weight, bias, z, functional.linear, _dense_back, -1)
-    return Affine(a, weight, bias, z, *_convolution(op, a, weight), 1)
+        return Affine(*_operands(op), z)
+    return Convolution(*_operands(op), z, op)
 
 
 def derivative(op: Op, signal: Tensor) -> tuple[Tensor, ...]:
@@ -177,6 +224,12 @@ def _is_plain_sum(op: Op) -> bool:
 
 
 def _to_winners(op: Op, winners: Tensor, signal: Tensor) -> Tensor:
+    if op.kind.startswith("max_pool2d"):
+        windows = _WINDOWS | dict(zip(_WINDOWS, op.args[1:], strict=False)) | op.kwargs
+        size, stride, *rest = (windows[name] for name in _WINDOWS)
+        backward = torch.ops.aten.max_pool2d_with_indices_backward
+        moved: Tensor = backward(signal, op.values[0], size, stride or [], *rest, winners)
+        return moved
     shape = op.values[0].shape
     space = int(op.kind[-2])
     given = signal.new_zeros((*shape[:-space], math.prod(shape[-space:])))
@@ -185,70 +238,22 @@ def _to_winners(op: Op, winners: Tensor, signal: Tensor) -> Tensor:
 
 def operand_bias(op: Op) -> Tensor | None:
     """The bias of an affine layer."""
-    return (_dense_operands(op) or _convolution_operands(op))[2]
+    return _operands(op)[2]
 
 
-def _dense_operands(op: Op) -> tuple[Tensor, Tensor, Tensor | None] | None:
-    """Input, weight ``(out, in)`` and bias of a dense layer, in whichever way it was written."""
+def _operands(op: Op) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Input, weight ``(out, in)`` and bias of an affine layer, in whichever way it was written."""
+    found = _product_operands(op)
+    if found is not None:
+        return found
+    values = dict(zip(_OPERANDS, op.args, strict=False)) | op.kwargs
+    return values["input"], values["weight"], values.get("bias")
+
+
+def _product_operands(op: Op) -> tuple[Tensor, Tensor, Tensor | None] | None:
     args = op.args
-    if op.kind == "linear":
-        return _convolution_operands(op)
     if op.kind in {"matmul", "mm"} and args[0] is op.values[0] and args[1].ndim == 2:
         return args[0], args[1].T, None
     if op.kind == "addmm" and args[1] is op.values[0] and not op.kwargs:
         return args[1], args[2].T, args[0]
     return None
-
-
-def _convolution_operands(op: Op) -> tuple[Tensor, Tensor, Tensor | None]:
-    values = dict(zip(("input", "weight", "bias"), op.args, strict=False)) | op.kwargs
-    return values["input"], values["weight"], values.get("bias")
-
-
-Call = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-Back = Callable[[Tensor, Tensor], Tensor]
-
-
-def _dense_back(weight: Tensor, signal: Tensor) -> Tensor:
-    return signal @ weight
-
-
-def _convolution(op: Op, a: Tensor, weight: Tensor) -> tuple[Call, Back]:
-    transposed = op.kind.startswith("conv_transpose")
-    if transposed:
-        names = ["stride", "padding", "output_padding", "groups", "dilation"]
-    else:
-        names = ["stride", "padding", "dilation", "groups"]
-    given: dict[str, Any] = dict(zip(names, op.args[3:], strict=False))
-    given |= {name: op.kwargs[name] for name in names if name in op.kwargs}
-
-    def call(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
-        return op.func(x, w, b, **given)  # type: ignore[no-any-return]
-
-    if given.get("padding") == "same":
-        return call, _by_autograd(call, a)
-
-    def each(name: str, default: int) -> list[int]:
-        value = given.get(name, default)
-        value = default if value == "valid" else value
-        return [value] * (weight.ndim - 2) if isinstance(value, int) else list(value)
-
-    geometry = (each("stride", 1), each("padding", 0), each("dilation", 1), transposed)
-    rest = (each("output_padding", 0), given.get("groups", 1), [True, False, False])
-
-    def back(w: Tensor, signal: Tensor) -> Tensor:
-        backward = torch.ops.aten.convolution_backward
-        return backward(signal, a, w, None, *geometry, *rest)[0]  # type: ignore[no-any-return]
-
-    return call, back
-
-
-def _by_autograd(call: Call, a: Tensor) -> Back:
-    """The transpose of a convolution with ``padding="same"``, whose padding may be lopsided."""
-
-    def back(weight: Tensor, signal: Tensor) -> Tensor:
-        with torch.enable_grad():
-            leaf = torch.zeros_like(a).requires_grad_()
-            return torch.autograd.grad(call(leaf, weight, None), leaf, signal)[0]
-
-    return back

@@ -62,8 +62,9 @@ class Pair:
 
 def _moved(op: Op, values: tuple[Tensor, ...], winners: Tensor | None = None) -> Op:
     """The same call on other values; its results are not computed."""
+    args, kwargs = op.on(*values)
     return dataclasses.replace(
-        op, values=values, results=(), func=op.again, args=values, kwargs={}, winners=winners
+        op, values=values, results=(), args=args, kwargs=kwargs, winners=winners
     )
 
 

@@ -48,22 +48,19 @@ def propagate(
     with torch.no_grad():
         while tape.ops:
             op = tape.ops.pop()
+            rule = rules[op.label]
             signals = tuple(
-                at.pop(number) if number in at else torch.zeros_like(result)
-                for number, result in zip(op.outputs, op.results, strict=True)
+                [
+                    at.pop(number) if number in at else torch.zeros_like(result)
+                    for number, result in zip(op.outputs, op.results, strict=True)
+                ]
             )
-            share = _step(op, rules[op.label], signals)
+            share = rule(op, signals[0]) if len(signals) == 1 else Share(op.vjp(*signals))
             if observe is not None:
-                observe(op, rules[op.label], signals, share)
+                observe(op, rule, signals, share)
             for number, signal in zip(op.inputs, share.inputs, strict=True):
                 at[number] = at[number] + signal if number in at else signal
     return at.get(0, torch.zeros_like(tape.x))
-
-
-def _step(op: Op, rule: Rule, signals: tuple[Tensor, ...]) -> Share:
-    if len(signals) > 1:
-        return Share(op.vjp(*signals))
-    return rule(op, signals[0])
 
 
 class Ledger:

@@ -8,7 +8,6 @@ and several outputs are therefore all seen, and nothing is set on the model.
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,8 +63,13 @@ class Op:
 
     def again(self, *values: Tensor) -> Any:
         """The call's result on other values."""
+        args, kwargs = self.on(*values)
+        return self.func(*args, **kwargs)
+
+    def on(self, *values: Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The call's arguments with other values in their places."""
         by = {id(old): new for old, new in zip(self.values, values, strict=True)}
-        return self.func(*_replace(self.args, by), **_replace(self.kwargs, by))
+        return _replace(self.args, by), _replace(self.kwargs, by)
 
 
 @dataclass
@@ -95,8 +99,7 @@ def record(model: nn.Module, x: Tensor, who: str = "record") -> Tape:
     (scripted or compiled code, ``.detach()`` inside) or a view is written to in place.
     Cost: one forward pass.
     """
-    names = dict(model.named_modules())
-    with torch.enable_grad(), _Recorder(x, names, who) as recorder:
+    with torch.enable_grad(), _Recorder(model, x, who) as recorder:
         logits = run(who, model, recorder.start)
     check_logits(who, logits)
     tape: Tape = recorder.tape
@@ -113,7 +116,7 @@ def record(model: nn.Module, x: Tensor, who: str = "record") -> Tape:
         )
     tape.output, tape.logits = number, logits
     tape.ops = list(tape.layers())
-    _label(tape.ops, names)
+    _label(tape.ops, {name for module, name in recorder.names.items() if not module._modules})
     return tape
 
 
@@ -124,11 +127,11 @@ _Known = tuple[int, Tensor, Tensor]
 class _Recorder(TorchFunctionMode):
     """Runs each call on private tensors, and gives the model aliases that it may write to."""
 
-    def __init__(self, x: Tensor, modules: dict[str, nn.Module], who: str) -> None:
+    def __init__(self, model: nn.Module, x: Tensor, who: str) -> None:
         super().__init__()
         private, self.start = x.detach(), x.detach().clone()
         self.tape = Tape(private)
-        self._names = {id(module): name for name, module in modules.items()}
+        self.names = {module: name for name, module in model.named_modules()}
         self._who = who
         self._known: dict[int, _Known] = {id(self.start): (0, private, self.start)}
         self._stale: dict[int, tuple[str, str]] = {}
@@ -144,7 +147,7 @@ class _Recorder(TorchFunctionMode):
         self._calls += 1
         read: dict[int, _Known] = {}
         private = [self._private(part, read) for part in args]
-        named = {name: self._private(part, read) for name, part in kwargs.items()}
+        named = kwargs and {name: self._private(part, read) for name, part in kwargs.items()}
         if not read:
             return func(*args, **kwargs)
         call = call_of(func)
@@ -185,12 +188,11 @@ class _Recorder(TorchFunctionMode):
         return item
 
     def _noted(self, op: Op, result: Any, target: Any) -> Any:
-        is_single = isinstance(result, Tensor)
-        made = (result,) if is_single else pytree.tree_leaves(result)
+        made = (result,) if isinstance(result, Tensor) else pytree.tree_leaves(result)
         op.results = results = tuple([part for part in made if _is_signal(part)])
         if not results:
             return result
-        op.path = _running_module(self._names)
+        op.path = _running_module(self.names)
         op.outputs = tuple(range(self._count, self._count + len(results)))
         self._count += len(results)
         keep(results)
@@ -198,12 +200,12 @@ class _Recorder(TorchFunctionMode):
         if target is not None:
             self._write_back(target, result.detach(), op.kind)
             return self._give(op.outputs[0], result, target)
+        if made[0] is result:
+            return self._give(op.outputs[0], result, result.detach())
         given = {
             id(part): self._give(number, part, part.detach())
             for number, part in zip(op.outputs, results, strict=True)
         }
-        if is_single:
-            return given[id(result)]
         return pytree.tree_map(lambda part: given.get(id(part), part), result)
 
     def _give(self, number: int, private: Tensor, alias: Tensor) -> Tensor:
@@ -215,7 +217,7 @@ class _Recorder(TorchFunctionMode):
         memory = self._memory_of(target)
         for key, (_, _, other) in self._known.items():
             if other is not target and self._memory_of(other) == memory:
-                self._stale[key] = kind, _running_module(self._names)
+                self._stale[key] = kind, _running_module(self.names)
         target.data = value
         del self._memory[id(target)]
 
@@ -239,7 +241,7 @@ class _Recorder(TorchFunctionMode):
             raise
 
     def _refuse(self, what: str, why: str, path: str | None = None) -> None:
-        path = _running_module(self._names) if path is None else path
+        path = _running_module(self.names) if path is None else path
         where = repr(path) if path else "the model's forward"
         raise UnsupportedOperation(
             f"{self._who}: cannot follow the in-place write {what} in {where}, because {why}. "
@@ -264,12 +266,12 @@ def _replace(item: Any, by: dict[int, Tensor]) -> Any:
 _CONTAINERS = {tuple, list, dict}
 
 
-def _running_module(names: dict[int, str]) -> str:
+def _running_module(names: dict[nn.Module, str]) -> str:
     """The path of the innermost module whose call is being recorded, read off the Python stack."""
     frame = sys._getframe(1)
     while frame.f_code is not _RECORD and frame.f_back is not None:
         if frame.f_code is _CALL:
-            name = names.get(id(frame.f_locals["self"]))
+            name = names.get(frame.f_locals["self"])
             if name is not None:
                 return name
         frame = frame.f_back
@@ -279,10 +281,10 @@ def _running_module(names: dict[int, str]) -> str:
 _CALL, _RECORD = nn.Module._call_impl.__code__, record.__code__
 
 
-def _label(ops: list[Op], modules: dict[str, nn.Module]) -> None:
-    seen: Counter[str] = Counter()
+def _label(ops: list[Op], leaves: set[str]) -> None:
+    seen: dict[str, int] = {}
     for op in ops:
-        is_leaf = op.path and not modules[op.path]._modules
+        is_leaf = op.path and op.path in leaves
         base = op.path if is_leaf else f"{op.path}.{op.kind}".lstrip(".")
-        seen[base] += 1
-        op.label = base if seen[base] == 1 else f"{base}#{seen[base]}"
+        seen[base] = count = seen.get(base, 0) + 1
+        op.label = base if count == 1 else f"{base}#{count}"

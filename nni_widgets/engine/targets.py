@@ -79,7 +79,7 @@ class Difference:
 
     def __call__(self, logits: Tensor) -> Tensor:
         for given in (self.first, self.second):
-            _check_classes(torch.as_tensor([given]), logits, "Difference")
+            _check_classes([given], logits, "Difference")
         return logits[:, self.first] - logits[:, self.second]
 
     def rows(self, index: Tensor) -> Difference:
@@ -115,7 +115,7 @@ def resolve(target: Target, logits: Tensor, who: str) -> Selection:
     if index.shape != (len(logits),):
         expected = f"one class or {len(logits)} classes, one per sample"
         raise invalid(who, "target", expected, f"shape {tuple(index.shape)}", "Give one per sample")
-    _check_classes(index, logits, who)
+    _check_classes(index.tolist(), logits, who)
     return Classes(index)
 
 
@@ -131,9 +131,9 @@ def _as_index(target: object, logits: Tensor, who: str) -> Tensor:
     return index
 
 
-def _check_classes(index: Tensor, logits: Tensor, who: str) -> None:
+def _check_classes(index: list[int], logits: Tensor, who: str) -> None:
     classes = logits.shape[1]
-    for given in (int(index.min()), int(index.max())):
+    for given in (min(index), max(index)):
         if not 0 <= given < classes:
             expected = f"a class from 0 to {classes - 1}"
             raise invalid(who, "target", expected, str(given), "Choose one of the classes")
