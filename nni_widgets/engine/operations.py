@@ -145,9 +145,13 @@ class Convolution(Affine):
         if given["padding"] == "valid":
             given["padding"] = 0
         stride, padding, dilation, extra = (
-            [v] * (weight.ndim - 2) if isinstance(v := given[name], int) else v
+            _each(given[name], weight.ndim - 2)
             for name in ("stride", "padding", "dilation", "output_padding")
         )
+        if not transposed and given["groups"] == 1 and _is_thin(weight, signal):
+            columns = weight.flatten(1).T @ signal.flatten(2)
+            sizes = self.a.shape[2:], weight.shape[2:]
+            return functional.fold(columns, *sizes, dilation, padding, stride)
         geometry = (stride, padding, dilation, transposed, extra, given["groups"])
         backward = torch.ops.aten.convolution_backward
         made: Tensor = backward(signal, self.a, weight, None, *geometry, _TO_INPUT)[0]
@@ -161,6 +165,16 @@ class Convolution(Affine):
         with torch.enable_grad():
             leaf = torch.zeros_like(self.a).requires_grad_()
             return torch.autograd.grad(self.forward(weight, a=leaf), leaf, signal)[0]
+
+
+def _each(value: Any, axes: int) -> tuple[int, ...]:
+    return (value,) * axes if isinstance(value, int) else tuple(value)
+
+
+def _is_thin(weight: Tensor, signal: Tensor) -> bool:
+    """Whether torch's transposed convolution, to few channels on a CPU, is the slow one."""
+    few = weight.ndim == 4 and weight.shape[1] <= 3 and signal.numel() > 1 << 16
+    return few and signal.device.type == "cpu" and signal.dtype == torch.float32
 
 
 _OPERANDS = ("input", "weight", "bias")

@@ -37,6 +37,34 @@ def test_a_bounded_relu_is_differentiated_by_its_output(
     assert 0 < int((found != 0).sum()) < 11
 
 
+@pytest.mark.parametrize(
+    "geometry", [{}, {"stride": 2, "padding": 3}, {"dilation": (2, 1)}], ids=str
+)
+def test_a_convolution_of_pictures_is_differentiated(geometry: dict[str, int]) -> None:
+    """It has a way of its own where there are few channels and many numbers."""
+    weight = torch.randn(16, 3, 5, 5)
+    model = Net(lambda _, x: F.conv2d(x, weight, None, **geometry).flatten(1)[:, :9]).eval()
+    op = record(model, torch.randn(4, 3, 67, 68)).ops[0]
+    signal = torch.randn_like(op.results[0])
+    assert signal.numel() > 1 << 16
+    assert_near(derivative(op, signal)[0], op.vjp(signal)[0], 1e-5)
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        lambda x: F.max_pool2d(x, 2),
+        lambda x: torch.max_pool2d(x, (3, 2), (2, 3), 1),
+        lambda x: F.max_pool2d(x, 3, stride=2, padding=1, ceil_mode=True),
+        lambda x: F.max_pool2d(x, kernel_size=2, dilation=2),
+    ],
+)
+def test_pooling_is_differentiated(pool: Callable[[Tensor], Tensor]) -> None:
+    op = record(Net(lambda _, x: pool(x).flatten(1)).eval(), torch.randn(2, 3, 8, 9)).ops[0]
+    signal = torch.randn_like(op.results[0])
+    assert_near(derivative(op, signal)[0], op.vjp(signal)[0], 1e-6)
+
+
 def test_deeplift_knows_the_slope_at_the_reference_too() -> None:
     """A clamp, which is run again and differentiated, is the same function."""
     torch.manual_seed(0)
