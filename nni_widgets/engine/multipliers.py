@@ -170,7 +170,7 @@ class StraightMaximum(PairRule):
     def _share_of_old(self, pair: Pair, old: Op) -> Tensor | None:
         """t, or None where it is 0 for all."""
         a = pair.before.results[0] - _picked(pair.op, old.values)
-        if not bool(a.any()):
+        if a.max().item() == 0:
             return None
         b = pair.op.results[0] - _picked(old, pair.op.values)
         return a.div_(b.add_(a)).nan_to_num_(0)
@@ -183,7 +183,8 @@ class Slope(PairRule):
 
     def down(self, pair: Pair, m: Multiplier, gross: Gross) -> tuple[Multiplier, ...]:
         slope = self.slope(pair)
-        return (Multiplier(slope * m.net, None if m.gross is None else slope * m.gross),)
+        gross_part = None if m.gross is None else slope * m.gross
+        return (Multiplier(slope.mul_(m.net), gross_part),)
 
     def gross(self, pair: Pair, gross: Gross) -> tuple[Tensor, ...]:
         return (self.slope(pair) * gross(pair.op.inputs[0]),)
@@ -202,12 +203,11 @@ class Rescale(Slope):
     loss: ClassVar[str] = "rounding"
 
     def slope(self, pair: Pair) -> Tensor:
-        dx, dy = pair.change(), pair.made_change()
-        near = dx == 0
+        dx, dy, y = pair.change(), pair.made_change(), pair.op.results[0]
+        near: Tensor | float = 0.0
         if pair.op.kind not in _EXACT:
-            y, old = pair.op.results[0], pair.before.results[0]
-            near |= dx.abs() <= _tiny(y) * torch.maximum(y.abs(), old.abs())
-        return torch.where(near, _slope(pair.op, pair.op.results[0]), dy.div_(dx))
+            near = torch.maximum(y.abs(), pair.before.results[0].abs()).mul_(_tiny(y))
+        return _ratio(dy, dx, near, _slope(pair.op, y))
 
 
 class RevealCancel(PairRule):
@@ -223,7 +223,7 @@ class RevealCancel(PairRule):
         twice_up, twice_down = self._parts(pair, gross)
         made = self._made(pair, twice_up, twice_down)
         near = (gross(pair.op.inputs[0]) + pair.before.values[0].abs()).mul_(_tiny(y))
-        limit = (_slope(pair.op, y) * y.new_tensor(0.5)).add_(self._old_slope(pair, old), alpha=0.5)
+        limit = _slope(pair.op, y).lerp_(self._old_slope(pair, old), 0.5)
         up = _ratio(dy + made, twice_up, near, limit)
         down = _ratio(dy.sub_(made), twice_down, near, limit)
         half = m.net * 0.5
@@ -247,7 +247,7 @@ class RevealCancel(PairRule):
         old, f = pair.before.values[0], pair.op.again
         with_up: Tensor = f(torch.add(old, twice_up, alpha=0.5))
         with_down: Tensor = f(torch.add(old, twice_down, alpha=0.5))
-        return with_up - with_down
+        return with_up.sub_(with_down)
 
     def _old_slope(self, pair: Pair, old: Tensor) -> Tensor:
         told_by_output = pair.op.kind == "relu" or bounds(pair.op) is not None
@@ -266,17 +266,23 @@ def _tiny(of: Tensor) -> float:
     return 100 * torch.finfo(of.dtype).eps
 
 
-def _ratio(dy: Tensor, dx: Tensor, near: Tensor, limit: Tensor) -> Tensor:
-    return torch.where(dx.abs() <= near, limit, dy.div_(dx))
+def _ratio(dy: Tensor, dx: Tensor, near: Tensor | float, limit: Tensor) -> Tensor:
+    """``dy / dx``, and ``limit`` where dx is no larger than ``near``; overwrites dy and dx.
+
+    A factor of 0 or 1 stands for a choice by each number, which a CPU is slow to make.
+    """
+    is_near = dx.abs().le_(near)
+    dx.addcmul_(dx, is_near, value=-1).add_(is_near)
+    return dy.lerp_(limit, is_near).div_(dx)
 
 
 def _slope(op: Op, y: Tensor) -> Tensor:
     """The derivative of a step that acts on each number alone; that of a ReLU is a mask."""
     if op.kind == "relu":
-        return y > 0
+        return y.sign()
     ends = bounds(op)
     if ends is not None:
-        return (y > ends[0]) & (y < ends[1])
+        return ((y > ends[0]) & (y < ends[1])).to(y.dtype)
     return op.vjp(torch.ones_like(op.values[0]))[0]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -20,9 +22,14 @@ def divide(relevance: Tensor, z: Tensor, epsilon: float = 0.0) -> Tensor:
 
     An ε that is 0 in the precision of z counts as 0.
     """
-    if epsilon > torch.finfo(z.dtype).tiny * torch.finfo(z.dtype).eps:
+    if epsilon > _least(z.dtype):
         return relevance / torch.copysign(z.new_full((), epsilon), z).add_(z)
-    return (relevance / z).masked_fill_(z == 0, 0)
+    return (relevance / z).nan_to_num_(0.0, 0.0, 0.0)
+
+
+@functools.cache
+def _least(dtype: torch.dtype) -> float:
+    return torch.finfo(dtype).tiny * torch.finfo(dtype).eps
 
 
 def divide_by_positive(relevance: Tensor, z: Tensor) -> Tensor:

@@ -136,7 +136,7 @@ class AlphaBeta(Rule):
         up = divide_by_positive(self.alpha * relevance, positive)
         down = None
         if self.alpha > 1:
-            down = divide((1 - self.alpha) * relevance, (layer.z - positive).clamp(max=0))
+            down = divide((1 - self.alpha) * relevance, (layer.z - positive).clamp_(max=0))
         return Share(
             (parts.spread(up, down),),
             lambda: into_bias(layer, up, "+") + into_bias(layer, down, "-"),
@@ -198,9 +198,9 @@ class ZBox(Rule):
         for box, weight in terms:
             z = z - layer.forward(weight, a=box)
         s = divide(relevance, z)
-        spread = layer.a * layer.transpose(layer.weight, s)
+        spread = layer.transpose(layer.weight, s).mul_(layer.a)
         for box, weight in terms:
-            spread = spread - box * layer.transpose(weight, s)
+            spread.addcmul_(box, layer.transpose(weight, s), value=-1)
         return Share((spread,))
 
     def holds(self, a: Tensor) -> bool:
