@@ -8,7 +8,6 @@ its place in copied code are all derived from that declaration.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -170,10 +169,6 @@ class Declared:
         return type(self) is type(other) and all(map(_same, _values(self), _values(other)))
 
     def __hash__(self) -> int:
-        return self._hash
-
-    @functools.cached_property
-    def _hash(self) -> int:
         return hash((type(self), *_values(self)))
 
     def __repr__(self) -> str:

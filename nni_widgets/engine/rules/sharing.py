@@ -35,12 +35,12 @@ def _least(dtype: torch.dtype) -> float:
 def divide_by_positive(relevance: Tensor, z: Tensor) -> Tensor:
     """``relevance / z`` for sums of one sign, where z = 0 only if all that it sums are 0.
 
-    What comes out there is large and wrong, and is only ever multiplied by these zeros. Adds a
-    negligible number to ``z`` in place.
+    What comes out there is large and wrong, and is only ever multiplied by these zeros. It takes
+    the memory of ``z``.
     """
     if z.dtype == torch.float16:
         return divide(relevance, z)
-    return relevance / z.add_(_TINY)
+    return torch.div(relevance, z.add_(_TINY), out=z)
 
 
 def proportional(op: Op, relevance: Tensor, epsilon: float) -> Share:

@@ -111,7 +111,7 @@ class Gamma(Rule):
         )
 
     def _favour(self, weight: Tensor) -> Tensor:
-        return torch.add(weight, weight.clamp(min=0), alpha=self.gamma)
+        return weight.clamp(min=0).mul_(self.gamma).add_(weight)
 
 
 class AlphaBeta(Rule):
@@ -133,10 +133,11 @@ class AlphaBeta(Rule):
         layer = affine(op)
         parts = _Parts(layer)
         positive = parts.positive(with_bias=True)
-        up = divide_by_positive(self.alpha * relevance, positive)
         down = None
         if self.alpha > 1:
-            down = divide((1 - self.alpha) * relevance, (layer.z - positive).clamp_(max=0))
+            negative = (layer.z - positive).clamp_(max=0)
+            down = divide(relevance, negative).mul_(1 - self.alpha)
+        up = divide_by_positive(relevance, positive).mul_(self.alpha)
         return Share(
             (parts.spread(up, down),),
             lambda: into_bias(layer, up, "+") + into_bias(layer, down, "-"),
