@@ -10,7 +10,7 @@ from torch import Tensor
 from nni_widgets.errors import invalid
 from nni_widgets.pictures.numbers import number, percent
 
-_NOISE = 1e-6
+_NOISE = 1e-5
 
 
 class Box(NamedTuple):

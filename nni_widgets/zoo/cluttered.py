@@ -19,6 +19,7 @@ from nni_widgets.zoo.digits import Digits, digits
 DIGIT_SIZE = 28
 STROKE = 127
 PICTURES_AT_ONCE = 1000
+ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
@@ -81,12 +82,14 @@ def peak_in_box(maps: Tensor, boxes: Tensor, margin: int = 0) -> Tensor:
     """Whether the largest value of each map lies in the box: does a method look at the digit?
 
     A peak at most ``margin`` pixels outside counts too: a coarse map cannot point more exactly
-    than by half of its cell, and a 1 is narrower than that.
+    than by half of its cell. Of values that are equal but for rounding, the first counts.
 
     Shape: maps (n, H, W) or (n, 1, H, W) as large as the pictures, boxes (n, 4) as those of
     :class:`Cluttered`. Returns: bool (n,). Source: Zhang et al. 2016, sec. 4.1 (pointing game).
     """
-    places = maps.flatten(1).argmax(1)
+    values = maps.flatten(1)
+    largest = values.amax(1, keepdim=True)
+    places = (values >= largest - ROUNDING * largest.abs()).int().argmax(1)
     place = torch.stack([places // maps.shape[-1], places % maps.shape[-1]], 1)
     return ((boxes[:, :2] - margin <= place) & (place < boxes[:, 2:] + margin)).all(1)
 
