@@ -111,8 +111,10 @@ from nni_widgets.zoo import data, models
 
 if TYPE_CHECKING:
     from nni_widgets.widgets import (
+        ActivationsExplorer,
         CodesExplorer,
         DrawingPad,
+        DreamExplorer,
         Explorer,
         LayersExplorer,
         LookExplorer,
@@ -124,7 +126,9 @@ if TYPE_CHECKING:
         RulesExplorer,
         draw,
         explore,
+        explore_activations,
         explore_codes,
+        explore_dream,
         explore_layers,
         explore_look,
         explore_noise,
@@ -138,8 +142,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _WIDGETS = (
+    "ActivationsExplorer",
     "CodesExplorer",
     "DrawingPad",
+    "DreamExplorer",
     "Explorer",
     "LayersExplorer",
     "LookExplorer",
@@ -151,7 +157,9 @@ _WIDGETS = (
     "RulesExplorer",
     "draw",
     "explore",
+    "explore_activations",
     "explore_codes",
+    "explore_dream",
     "explore_layers",
     "explore_look",
     "explore_noise",
@@ -181,6 +189,7 @@ __all__ = [
     "DeepTaylor",
     "Difference",
     "Direction",
+    "ActivationsExplorer",
     "CodesExplorer",
     "DrawingPad",
     "Energy",
@@ -192,6 +201,7 @@ __all__ = [
     "EpsilonPlusFlat",
     "Expert",
     "Explanation",
+    "DreamExplorer",
     "Explorer",
     "Flat",
     "Fluctuation",
@@ -265,7 +275,9 @@ __all__ = [
     "draw",
     "explain",
     "explore",
+    "explore_activations",
     "explore_codes",
+    "explore_dream",
     "explore_layers",
     "explore_look",
     "explore_noise",

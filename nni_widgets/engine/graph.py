@@ -25,6 +25,8 @@ _OTHERS = {
     *("UnsqueezeBackward0", "PermuteBackward0", "ConstantPadNdBackward0"),
     "torch::autograd::AccumulateGrad",
 }
+_FACTORS = {"MulBackward0", "DivBackward0"}
+"""Known with one input in the graph: then the other is a constant."""
 
 
 def follow(output: Tensor, on_arrival: Callable[[Tensor], Tensor], masked: bool) -> bool:
@@ -34,7 +36,7 @@ def follow(output: Tensor, on_arrival: Callable[[Tensor], Tensor], masked: bool)
     nothing does. The hooks live as long as the graph.
     """
     nodes = list(_nodes(output))
-    if not all(node.name() in _ACTIVATIONS | _OTHERS for node in nodes):
+    if not all(_is_known(node) for node in nodes):
         return False
 
     def before(signals: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -47,6 +49,13 @@ def follow(output: Tensor, on_arrival: Callable[[Tensor], Tensor], masked: bool)
         if node.name() in _ACTIVATIONS:
             node.register_prehook(before) if masked else node.register_hook(instead)
     return True
+
+
+def _is_known(node: torch.autograd.graph.Node) -> bool:
+    name = node.name()
+    if name in _FACTORS:
+        return sum(before is not None for before, _ in node.next_functions) == 1
+    return name in _ACTIVATIONS or name in _OTHERS
 
 
 def _nodes(output: Tensor) -> Iterator[torch.autograd.graph.Node]:

@@ -10,8 +10,10 @@ and ``page`` and ``labels`` (what only the browser can do). ``pad`` is the pen, 
 over a picture.
 """
 
+from nni_widgets.widgets.activations import ActivationsExplorer, explore_activations
 from nni_widgets.widgets.codes import CodesExplorer, explore_codes
 from nni_widgets.widgets.covering import OcclusionExplorer, explore_occlusion
+from nni_widgets.widgets.dream import DreamExplorer, explore_dream
 from nni_widgets.widgets.explorer import Explorer
 from nni_widgets.widgets.layers import LayersExplorer, explore_layers
 from nni_widgets.widgets.look import LookExplorer, explore_look
@@ -24,8 +26,10 @@ from nni_widgets.widgets.references import ReferencesExplorer, explore_reference
 from nni_widgets.widgets.rules import RulesExplorer, explore_rules
 
 __all__ = [
+    "ActivationsExplorer",
     "CodesExplorer",
     "DrawingPad",
+    "DreamExplorer",
     "Explorer",
     "LayersExplorer",
     "LookExplorer",
@@ -37,7 +41,9 @@ __all__ = [
     "RulesExplorer",
     "draw",
     "explore",
+    "explore_activations",
     "explore_codes",
+    "explore_dream",
     "explore_layers",
     "explore_look",
     "explore_noise",

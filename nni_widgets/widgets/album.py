@@ -21,9 +21,9 @@ from nni_widgets.widgets.status import in_words
 from nni_widgets.widgets.upload import Upload
 from nni_widgets.zoo import data, models
 
-WIDTH = "336"
+WIDTH = "280"
 _FULL = 384
-_STYLE, _LAYOUT = {"description_width": "60px"}, {"width": "336px"}
+_STYLE, _LAYOUT = {"description_width": "60px"}, {"width": "280px"}
 
 
 class Size(Declared):
@@ -53,6 +53,7 @@ class Album:
             raise invalid(who, "picture", expected, repr(first), "Or give your own pictures as x")
         self._box, self._first, self._first_size = box, first or "red_panda", Size(size)
         self._own: dict[str, Tensor] = {}
+        self._n_sent = 0
         self._made: tuple[Hashable, Tensor] | None = None
         self._on_change: Callable[[], None] = _nobody
         self._quiet = Quiet()
@@ -92,8 +93,8 @@ class Album:
         self._chosen()
 
     def current(self) -> tuple[Hashable, Tensor]:
-        """Name and size, and the picture ``(1, 3, size, size)``."""
-        key = self.name, self.size
+        """What tells it from others, and the picture ``(1, 3, size, size)``."""
+        key = self.name, self.size, self._n_sent if self.name in self._own else 0
         if self._made is None or self._made[0] != key:
             shares = resized(self._shares(self.name), self.size)
             self._made = key, self._box.low + self._box.size * shares
@@ -123,7 +124,7 @@ class Album:
 
     def _add(self, name: str, picture: Tensor) -> None:
         self._own[name] = picture
-        self._made = None
+        self._n_sent += 1  # the same name may stand for another picture
         with self._quiet:
             options = [option for option in self._choice.options if option[1] != name]
             self._choice.options = [*options, (name, name)]

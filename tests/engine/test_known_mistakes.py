@@ -478,7 +478,10 @@ def test_alpha_beta_goes_by_the_sign_of_the_contribution() -> None:
 def test_the_networks_return_logits() -> None:
     pictures, _ = data.digits("test")[:16]
     for name in models.names():
+        model = models.load(name)
+        if not model.classes or model.input_shape != pictures.shape[1:]:
+            continue
         with torch.no_grad():
-            logits = models.load(name)(pictures)
+            logits = model(pictures)
         assert float(logits.min()) < 0
         assert float(logits.max()) > 1

@@ -123,6 +123,29 @@ def compare(
                      for node, by in far.items()}  # fmt: skip
 
 
+def in_units_of(net: Beside, node: int, rule: Rule) -> lrp.Rule:
+    """The reference of a rule at a layer; the box of the pixels as it arrives there."""
+    if not isinstance(rule, ZBox) or not only_units_before(net, net.graph.nodes[node].source):
+        return reference(rule)
+    low, high = (torch.tensor(bound, dtype=torch.float64) for bound in (rule.low, rule.high))
+    shape = (-1, *[1] * (net.x.ndim - 2))
+    ends = [
+        net.graph.values(end.reshape(shape).expand(net.x.shape[1:]))[net.graph.nodes[node].source]
+        for end in (low, high)
+    ]
+    return lrp.z_box(torch.minimum(*ends).flatten(), torch.maximum(*ends).flatten())
+
+
+def only_units_before(net: Beside, node: int) -> bool:
+    """Whether the input has only been scaled and moved there."""
+    match net.graph.nodes[node]:
+        case Input():
+            return True
+        case Affine(source):
+            return node in net.given and only_units_before(net, source)
+    return False
+
+
 CASES = [
     pytest.param(name, rule, dtype, id=f"{name}-{rule}-{dtype}")
     for name in HAND
@@ -134,7 +157,9 @@ CASES = [
 
 @pytest.mark.parametrize(("name", "rule", "dtype"), CASES)
 def test_one_rule_everywhere(name: str, rule: Rule, dtype: torch.dtype) -> None:
-    compare(NETS[name], hand(name), LRP(rules=rule), reference(rule), {}, dtype,
+    net = hand(name)
+    rules = {node: in_units_of(net, node, rule) for node in first_layers(net)}
+    compare(NETS[name], net, LRP(rules=rule), reference(rule), rules, dtype,
             tolerance(name, rule, dtype))  # fmt: skip
 
 
@@ -145,7 +170,7 @@ def test_another_rule_at_every_layer(name: str, dtype: torch.dtype) -> None:
     net, draw = hand(name), python_random.Random(name)
     for _ in range(3):
         table = {label: draw.choice(RULES) for label in net.affine()}
-        rules = {node: reference(table[label]) for label, node in net.affine().items()}
+        rules = {node: in_units_of(net, node, table[label]) for label, node in net.affine().items()}
         compare(NETS[name], net, LRP(rules=table), lrp.zero(), rules, dtype,
                 tolerance(name, None, dtype))  # fmt: skip
 
@@ -184,10 +209,10 @@ def by_preset(preset: Preset, net: Beside) -> dict[int, lrp.Rule]:
                 share = place / len(layers)
                 part = preset.lower if share < 1 / 3 else preset.middle
                 rule = reference(part if share < 2 / 3 else preset.upper)
-                rule = reference(preset.first) if node in first else rule
-            case EpsilonGammaBox(epsilon=epsilon, gamma=gamma, low=float(low), high=float(high)):
+                rule = in_units_of(net, node, preset.first) if node in first else rule
+            case EpsilonGammaBox(epsilon=epsilon, gamma=gamma, low=low, high=high):
                 rule = lrp.gamma(gamma) if convolution else lrp.epsilon(epsilon)
-                rule = lrp.z_box(low, high) if node in first else rule
+                rule = in_units_of(net, node, ZBox(low=low, high=high)) if node in first else rule
             case EpsilonPlus(epsilon=epsilon) | EpsilonPlusFlat(epsilon=epsilon):
                 rule = lrp.z_plus() if convolution else lrp.epsilon(epsilon)
             case EpsilonAlpha2Beta1(epsilon=epsilon) | EpsilonAlpha2Beta1Flat(epsilon=epsilon):
@@ -277,12 +302,9 @@ def test_the_larger_of_two_branches_in_proportion() -> None:
 
 def test_a_box_per_channel() -> None:
     net = hand("standardised")
-    low, high = torch.tensor([-2.2, -2.1, -1.9]), torch.tensor([2.3, 2.5, 2.7])
-    preset = EpsilonGammaBox(low=tuple(low.tolist()), high=tuple(high.tolist()))
-    rules = by_preset(EpsilonGammaBox(), net)
-    (first,) = first_layers(net)
-    rules[first] = lrp.z_box(*(b.double().repeat_interleave(36) for b in (low, high)))
-    compare(NETS["standardised"], net, LRP(rules=preset), lrp.zero(), rules, torch.float64, 1e-7)
+    preset = EpsilonGammaBox(low=(-0.2, -0.1, 0.0), high=(1.3, 1.5, 1.7))
+    compare(NETS["standardised"], net, LRP(rules=preset), lrp.zero(), by_preset(preset, net),
+            torch.float64, 1e-7)  # fmt: skip
 
 
 STABLE = [rule for rule in RULES if rule not in EXTREME and rule != AlphaBeta()]
