@@ -23,8 +23,8 @@ from playwright.sync_api import Locator, Page, expect, sync_playwright
 from tests.browser.explorers import STROKES, asked, open_explorer, says, wiggle
 from tests.browser.harness import Lab, drag, fresh_page, launch_chromium, run_cell, watch
 
-SINGLE, SEVERAL, CANCEL, OPENING = 100, 150, 300, 1500
-MOVE, RELEASE = -3, -2  # a drag ends with these two events and a click
+SINGLE, SEVERAL, CANCEL, PHOTOGRAPH, OPENING = 100, 150, 300, 500, 1500
+MOVE, RELEASE, LAST = -3, -2, -1  # a drag ends with these two events and a click
 
 SLOW = """import time
 def slow(model, x, target):
@@ -76,6 +76,7 @@ def main() -> None:
     print(f"{'median, max in ms':44}{'first picture':>16}{'last picture':>16}{'goal':>8}")
     openings(repetitions)
     answers(repetitions)
+    photographs(repetitions)
     print(f"load after: {os.getloadavg()[0]:.1f}")
 
 
@@ -107,6 +108,22 @@ def answers(repetitions: int) -> None:
                 tell(f"drag of {case.slider}, {case.method}", case.goal, seen, last=last)
         run_cell(page, "explorer.pad.strokes = nni.widgets.inputs.EXAMPLES[0]")
         tell("cancel, SmoothGrad of 10000", CANCEL, repeated(repetitions, cancel, page, explorer))
+
+
+def photographs(repetitions: int) -> None:
+    """The rows of explorers of photographs at 224 pixels: another picture at a click."""
+    with page_of_a_lab() as page:
+        for opener in ("explore_look", "explore"):
+            photos = 'nni.models.load("photos"), nni.data.photograph_batch()'
+            explorer = open_explorer(page, f"nni.{opener}({photos})")
+            seen = repeated(repetitions, another, page, explorer)
+            tell(f"another photograph, {opener}", PHOTOGRAPH, seen, last=False)
+            run_cell(page, "explorer.close()")
+
+
+def another(page: Page, explorer: Locator, _: int) -> Times:
+    """Look at a photograph drawn by lot."""
+    return latency(page, explorer, lambda: explorer.locator(".nn-random").click(), LAST)
 
 
 def repeated(times: int, act: Callable[..., Times], *arguments: object) -> list[Times]:

@@ -23,9 +23,14 @@ class BoxAtLayer(ZBox):
 
     low: Any = param(None, "the lower end at each place")
     high: Any = param(None, "the upper end at each place")
+    given: Any = param(None, "the box in the units of x")
 
     def validate(self) -> None:
         """The ends were checked where the box was given."""
+
+    def code(self, prefix: str) -> str:
+        """The rule that was given: this is the same, elsewhere."""
+        return str(self.given.code(prefix))
 
     def _box(self, bound: Any, a: Tensor) -> Tensor | None:
         return bound if bool(bound.any()) else None
@@ -69,4 +74,4 @@ def _moved(rule: ZBox, steps: list[Op], x: Tensor) -> Rule:
             # a step that knows the batch size (a view) needs as many samples as it has seen
             end = step.again(end.expand(len(step.values[0]), *end.shape[1:]))[:1]
         ends.append(end.contiguous())
-    return BoxAtLayer(low=torch.minimum(*ends), high=torch.maximum(*ends))
+    return BoxAtLayer(low=torch.minimum(*ends), high=torch.maximum(*ends), given=rule)

@@ -54,6 +54,11 @@ class Photographs:
         return _unit_range(pixels.permute(2, 0, 1))
 
     def _name(self, key: str | SupportsIndex) -> str:
+        if isinstance(key, Tensor) and key.ndim:
+            raise ValueError(
+                f"Photographs: a picture must be asked for by its name or number; got a tensor of "
+                f"shape {tuple(key.shape)}. Choose from photographs().names."
+            )
         if isinstance(key, str):
             if key in self._credits:
                 return key

@@ -237,6 +237,8 @@ def test_the_box_of_the_pixels_is_rescaled_with_them() -> None:
     )
     assert_near(method(model, x, 0), expected[:, :, 1:-1, 1:-1].flip(3), 1e-9)
     assert diagnose(model, x, method).healthy
+    *_, told = method.steps(model, x, 0, layers=True)
+    assert "ZBox()" in {repr(layer.rule) for layer in told.layers}
     with pytest.raises(ValueError, match="one number per channel; got 2 for 3 channels"):
         LRP(rules={":first": ZBox(low=(0.1, 0.1), high=1.0), "*": Epsilon()})(model, x, 0)
 

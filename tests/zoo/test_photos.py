@@ -189,7 +189,9 @@ def test_a_batch_of_photographs():
 def test_a_small_photograph_is_antialiased_and_stays_a_picture(monkeypatch):
     stripes = torch.zeros(3, 384, 384)
     stripes[:, :, ::2] = 1
-    monkeypatch.setattr(data, "photographs", lambda: {"stripes": stripes, "edge": edge})
+    monkeypatch.setattr(
+        "nni_widgets.zoo.photographs.photographs", lambda: {"stripes": stripes, "edge": edge}
+    )
     edge = torch.zeros(3, 384, 384)
     edge[:, :, 192:] = 1
     assert (data.photograph_batch("stripes", 48)[..., 4:-4] - 0.5).abs().max() < 0.05
@@ -207,6 +209,8 @@ def test_a_size_that_is_none_is_refused(size):
 def test_a_batch_of_none_is_refused():
     with pytest.raises(ValueError, match=r"^photograph_batch: names must be at least one name"):
         data.photograph_batch([])
+    with pytest.raises(ValueError, match=r"^Photographs: a picture must be .+ got a tensor of"):
+        data.photograph_batch([torch.zeros(3, 8, 8)])
     with pytest.raises(ValueError, match=r"^Photographs: a name must be one of"):
         data.photograph_batch(["cat"])
 
