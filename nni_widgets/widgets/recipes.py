@@ -50,7 +50,7 @@ class Priors(Declared):
     center: str = param(ZERO, "what pictures are kept near", choices=(ZERO, CLASS_MEAN))
     total_variation: float = param(0.0, "weight of the total variation", low=0, slider=(0, 0.2))
     expert: str = param(NOBODY, "who says how likely a picture is, log p(x)")
-    expert_weight: float = param(0.01, "weight of log p(x)", low=0, slider=(0, 0.05))
+    expert_weight: float = param(0.01, "weight of log p(x)", low=0, slider=(0, 0.2))
 
 
 class Making(Declared):
