@@ -43,7 +43,7 @@ Walk = tuple[tuple[int, float], ...]
 class Search(Declared):
     """How a code is looked for: ``max_z log p(ω|g(z)) − code_norm · ‖z‖²``."""
 
-    code_norm: float = param(0.01, "weight λ of ‖z‖²", low=0, slider=(0, 0.2))
+    code_norm: float = param(0.001, "weight λ of ‖z‖²", low=0, slider=(0, 0.2))
     n_steps: int = param(200, "number of steps", low=1, high=10**5, slider=(10, 1000), log=True)
     step_size: float = param(
         0.1, "how far a step moves the code", low=1e-9, slider=(0.002, 0.5), log=True

@@ -76,7 +76,7 @@ def test_it_begins_with_a_random_code_and_waits(explorer, cnn, generator):
     share = cnn(generator(z)).softmax(1)[0, 3]
     assert f"p(3) {share:.2f}" in explorer.digest()
     assert f"‖z‖² {float(z.square().sum()):.2f}"[:-1] in explorer.digest()
-    assert explorer.digest().startswith("your generator: log p(3|g(z)) − 0.01 ‖z‖²\n")
+    assert explorer.digest().startswith("your generator: log p(3|g(z)) − 0.001 ‖z‖²\n")
     assert (explorer.playing, explorer.made.step) == (False, 0)
 
 
@@ -125,7 +125,7 @@ def test_play_is_the_search_of_the_engine(explorer, cnn, generator):
     z = explorer.z
     clicks(explorer, "nn-play")
     method = ActivationMaximization(
-        LogProbability(3) - 0.01 * CodeNorm(), n_steps=8, step_size=Search().step_size,
+        LogProbability(3) - 0.001 * CodeNorm(), n_steps=8, step_size=Search().step_size,
         image=Code(generator), keep_every=1,
     )  # fmt: skip
     made = method(cnn, z)

@@ -27,6 +27,7 @@ class Parametrisation(Declared):
     """Base: how images come out of the parameters that are optimised."""
 
     title: ClassVar[str] = ""
+    says_parameters: ClassVar[bool] = True
 
     def box(self, model: nn.Module) -> Box:
         """The box that the images stay in."""
