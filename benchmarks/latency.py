@@ -24,6 +24,7 @@ from tests.browser.explorers import STROKES, asked, open_explorer, says, wiggle
 from tests.browser.harness import Lab, drag, fresh_page, launch_chromium, run_cell, watch
 
 SINGLE, SEVERAL, CANCEL, PHOTOGRAPH, OPENING = 100, 150, 300, 500, 1500
+QUIET = 1000
 MOVE, RELEASE, LAST = -3, -2, -1  # a drag ends with these two events and a click
 
 SLOW = """import time
@@ -166,12 +167,12 @@ def slide(page: Page, explorer: Locator, slider: Locator, number: int) -> Times:
 def latency(page: Page, explorer: Locator, act: Callable[[], None], event: int) -> Times:
     """From the last event that changed something to the first and the last picture after it.
 
-    0 if the picture before that event is already the last one.
+    0 if the picture before that event is already the last one. Nothing else runs in the page or the
+    kernel meanwhile; a second without a new picture is the end.
     """
     with watch(page, explorer.locator("img.nn-heatmap").first) as seen:
         act()
-        asked(page, "''")
-        seen.settle(500)
+        seen.settle(QUIET)
         since = seen._read("events")[event]
         later = [change.at - since for change in seen.changes() if change.at >= since] or [0.0]
     return min(later), max(later)
