@@ -126,6 +126,20 @@ def test_one_command_trains_all(tmp_path, monkeypatch):
         assert models.card(name, tmp_path).recipe == recipe
 
 
+def test_several_models_are_trained_side_by_side(monkeypatch):
+    commands, lines = [], []
+
+    def run(command, **_):
+        commands.append(command[3:])
+        return subprocess.CompletedProcess(command, 0, stdout=f"card of {command[3]}")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    main(["all", "--jobs", "2", "--epochs", "1"], lines.append)
+    assert sorted(commands) == sorted([name, "--jobs", "2", "--epochs", "1"] for name in TRAINED)
+    assert lines[0] == "card of digits-resnet", "the longest is begun first"
+    assert len(lines) == len(TRAINED)
+
+
 def test_all_is_every_model_that_is_trained_here():
     assert {name for name, design in DESIGNS.items() if design.weights is None} == set(TRAINED)
     assert all(family(DESIGNS[name]).train and family(DESIGNS[name]).figures for name in TRAINED)
