@@ -268,7 +268,7 @@ def _channels_last(x: Tensor) -> Tensor:
 
 
 def rows_without_graph(who: str, model: nn.Module, x: Tensor) -> int:
-    """Four times as many rows as where a graph is kept, unless they are large: 4 at least.
+    """Twice as many rows as where a graph is kept, unless they are large: 4 at least.
 
     A model that takes no input with a graph (it calls ``numpy``) keeps nothing that is counted.
     """
@@ -278,4 +278,4 @@ def rows_without_graph(who: str, model: nn.Module, x: Tensor) -> int:
             run(who, model, x[:1].detach().requires_grad_().clone())
 
     size = rows_at_once(model, x, "forward", one_row)
-    return size if size <= _FEW else 4 * size
+    return size if size <= _FEW else 2 * size
