@@ -1,11 +1,11 @@
 """Classifiers of single digits: trained on distorted pictures, measured on all test images."""
 
 import torch
-from torch import nn
-from torch.nn import functional as F
+from torch import Tensor, nn
 
 from nni_widgets.zoo.designs import Design
 from nni_widgets.zoo.digits import Digits, digits
+from nni_widgets.zoo.training import cycle
 from nni_widgets.zoo.training.augmentation import augment
 from nni_widgets.zoo.training.store import Report
 
@@ -25,32 +25,16 @@ def train(design: Design, report: Report, data: Digits | None = None) -> nn.Modu
 
 
 def fit(model: nn.Module, design: Design, data: Digits, report: Report) -> None:
-    """Train a model in place; ``report`` is told the mean loss of each epoch."""
-    recipe = design.recipe
-    generator = torch.Generator().manual_seed(recipe.seed)
-    steps_per_epoch = -(-len(data) // recipe.batch_size)
-    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=recipe.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        recipe.peak_learning_rate,
-        total_steps=recipe.epochs * steps_per_epoch,
-        pct_start=recipe.warm_up,
-    )
-    model.train()
-    for epoch in range(recipe.epochs):
-        total = 0.0
-        order = torch.randperm(len(data), generator=generator)
-        for batch in torch.split(order, recipe.batch_size):
-            x, y = data[batch]
-            loss = F.cross_entropy(model(augment(x, recipe, generator)), y)
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            optimizer.step()
-            schedule.step()
-            if design.constrain is not None:
-                design.constrain(model)
-            total += loss.item() * len(batch)
-        report(f"epoch {epoch + 1} of {recipe.epochs}: loss {total / len(data):.4f}")
+    """Train a model in place on pictures that are distorted anew in each epoch."""
+
+    def distorted(_: int, generator: torch.Generator) -> cycle.Batch:
+        def batch(places: Tensor) -> tuple[Tensor, Tensor]:
+            x, y = data[places]
+            return augment(x, design.recipe, generator), y
+
+        return batch
+
+    cycle.fit(model, design.recipe, len(data), distorted, report, design.constrain)
 
 
 def figures(model: nn.Module) -> dict[str, float]:

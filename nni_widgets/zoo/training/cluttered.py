@@ -5,12 +5,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from nni_widgets.engine.methods.cam import CAM
 from nni_widgets.zoo.cluttered import COARSE, FINE, Cluttered, Clutterer, Layout, peak_in_box
 from nni_widgets.zoo.designs import Design
 from nni_widgets.zoo.digits import Digits, digits
+from nni_widgets.zoo.training import cycle
 from nni_widgets.zoo.training.classifier import split
 from nni_widgets.zoo.training.store import Report
 
@@ -35,34 +35,13 @@ def train(design: Design, report: Report, data: Digits | None = None) -> nn.Modu
 
 
 def fit(model: nn.Module, design: Design, data: Digits, report: Report) -> None:
-    """Train a model in place; ``report`` is told the mean loss of each epoch.
-
-    In each epoch every digit is seen once, at a new place among new clutter.
-    """
-    recipe = design.recipe
-    generator = torch.Generator().manual_seed(recipe.seed)
-    steps_per_epoch = -(-len(data) // recipe.batch_size)
-    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=recipe.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        recipe.peak_learning_rate,
-        total_steps=recipe.epochs * steps_per_epoch,
-        pct_start=recipe.warm_up,
-    )
+    """Train a model in place: in each epoch every digit is at a new place among new clutter."""
     clutterer = Clutterer(data)
-    model.train()
-    for epoch in range(1, recipe.epochs + 1):
-        pictures = clutterer.make(len(data), TEST_SEED + epoch, _layout(model))
-        total = 0.0
-        for batch in torch.randperm(len(data), generator=generator).split(recipe.batch_size):
-            x, y = pictures[batch]
-            loss = F.cross_entropy(model(x), y)
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            optimizer.step()
-            schedule.step()
-            total += loss.item() * len(batch)
-        report(f"epoch {epoch} of {recipe.epochs}: loss {total / len(data):.4f}")
+
+    def cluttered_anew(epoch: int, _: torch.Generator) -> cycle.Batch:
+        return clutterer.make(len(data), TEST_SEED + epoch, _layout(model)).__getitem__
+
+    cycle.fit(model, design.recipe, len(data), cluttered_anew, report)
 
 
 def figures(model: nn.Module) -> dict[str, float]:
