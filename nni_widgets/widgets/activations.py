@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast
@@ -30,10 +29,10 @@ from nni_widgets.widgets.files import npz
 from nni_widgets.widgets.frame import FramedPicture
 from nni_widgets.widgets.last import Last
 from nni_widgets.widgets.layer_choice import Layer, LayerPicker, layers_of
-from nni_widgets.widgets.layers import Tiles, scale_of_maps
 from nni_widgets.widgets.maps import BLANK, MapView, PictureView
 from nni_widgets.widgets.scaffold import Parts, Scaffold
 from nni_widgets.widgets.subject import Subject, subject
+from nni_widgets.widgets.tiles import Tiles, scale_of_maps
 from nni_widgets.zoo import data
 
 _WHO = "ActivationsExplorer"
@@ -296,14 +295,10 @@ class ActivationsExplorer(Scaffold[Seen]):
             self._number.fit(len(shown.order), shown.channel)
 
     def _grid(self, shown: Seen) -> Tiles:
-        """The maps that are shown, the chosen one among them; strips stand one by one."""
+        """The maps that are shown, in the chosen order."""
         order = shown.order if self.order == _STRONGEST else tuple(range(len(shown.order)))
-        channels = order[: self.n_channels]
-        if shown.channel not in channels:
-            channels = (*channels[:-1], shown.channel)
         height, width = shown.maps.shape[1:]
-        columns = 1 if height == 1 < width else math.ceil(len(channels) ** 0.5)
-        return Tiles(channels, columns, (height, width))
+        return Tiles.of(order, shown.channel, (height, width), self.n_channels)
 
     def _paint_filter(self, shown: Seen) -> None:
         self._filter.view.layout.display = None if shown.filter is not None else "none"

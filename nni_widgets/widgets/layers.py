@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
@@ -18,7 +17,6 @@ from nni_widgets.engine.targets import Target
 from nni_widgets.errors import invalid
 from nni_widgets.params import Declared, as_code, param, params
 from nni_widgets.pictures.explain import Explanation, explain
-from nni_widgets.pictures.heatmap import Scale, scale_of
 from nni_widgets.pictures.numbers import number
 from nni_widgets.pictures.render import palette_png
 from nni_widgets.session import Step
@@ -32,6 +30,7 @@ from nni_widgets.widgets.network import Network
 from nni_widgets.widgets.rules import AnyRules, lowest, rules_for
 from nni_widgets.widgets.scaffold import Parts, Scaffold
 from nni_widgets.widgets.subject import Subject, subject
+from nni_widgets.widgets.tiles import Tiles, scale_of_maps
 
 _RECONSTRUCTIONS = (DeconvNet, GuidedBackprop)
 
@@ -235,7 +234,7 @@ class LayersExplorer(Scaffold[Seen]):
         self._pattern.paint(made, made.heatmap())
 
     def _paint_tiles(self, shown: Seen) -> None:
-        grid = Tiles.of(shown, self.n_channels)
+        grid = _tiles_of(shown, self.n_channels)
         self._tiles.entitle(f"{len(grid.channels)} of {len(shown.order)} channels, strongest first")
         self._tiles.paint(palette_png(grid.picture(shown.maps), scale_of_maps(shown.maps)))
         if self._channel in (None, shown.channel):  # else the user is on the way to another one
@@ -249,7 +248,7 @@ class LayersExplorer(Scaffold[Seen]):
         return f"{told}\n{super()._text_of(shown)}"
 
     def _pngs(self, shown: Seen) -> dict[str, bytes]:
-        grid = Tiles.of(shown, self.n_channels).picture(shown.maps)
+        grid = _tiles_of(shown, self.n_channels).picture(shown.maps)
         tiles = palette_png(grid, scale_of_maps(shown.maps), magnify=4)
         return {**super()._pngs(shown), "activations.png": tiles}
 
@@ -298,7 +297,7 @@ class LayersExplorer(Scaffold[Seen]):
         outcome = self._outcome
         if outcome is None:
             return
-        chosen = Tiles.of(outcome.value, self.n_channels).at(self._tiles.place)
+        chosen = _tiles_of(outcome.value, self.n_channels).at(self._tiles.place)
         if chosen is None:
             self._look()
         else:
@@ -309,64 +308,9 @@ class LayersExplorer(Scaffold[Seen]):
         self._ask()
 
 
-@dataclass(frozen=True)
-class Tiles:
-    """Channels of a layer side by side: a grid of maps of one ``size`` with lines between them."""
-
-    channels: tuple[int, ...]
-    columns: int
-    size: tuple[int, int]
-
-    @classmethod
-    def of(cls, shown: Seen, count: int) -> Tiles:
-        """The strongest ``count`` channels, the chosen one among them; strips stand one by one."""
-        channels = shown.order[:count]
-        if shown.channel not in channels:
-            channels = (*channels[:-1], shown.channel)
-        height, width = shown.maps.shape[1:]
-        strips = height == 1 < width
-        return cls(channels, 1 if strips else math.ceil(len(channels) ** 0.5), (height, width))
-
-    @property
-    def tops(self) -> list[int]:
-        """Where the rows begin."""
-        return [row * (self.size[0] + self._gap) for row in range(self._rows)]
-
-    @property
-    def lefts(self) -> list[int]:
-        """Where the columns begin."""
-        return [column * (self.size[1] + self._gap) for column in range(self.columns)]
-
-    @property
-    def side(self) -> tuple[int, int]:
-        """The height and width of all of them together."""
-        return self.tops[-1] + self.size[0], self.lefts[-1] + self.size[1]
-
-    def picture(self, maps: Tensor) -> Tensor:
-        """The maps of these channels, put side by side."""
-        together = maps.new_zeros(self.side)
-        for place, channel in enumerate(self.channels):
-            row, column = divmod(place, self.columns)
-            top, left = self.tops[row], self.lefts[column]
-            together[top : top + self.size[0], left : left + self.size[1]] = maps[channel]
-        return together
-
-    def place(self, channel: int) -> tuple[int, int]:
-        """The row and column of a channel."""
-        return divmod(self.channels.index(channel), self.columns)
-
-    def at(self, place: tuple[int, int]) -> int | None:
-        """The channel at a row and column, if there is one."""
-        number = place[0] * self.columns + place[1]
-        return self.channels[number] if number < len(self.channels) else None
-
-    @property
-    def _gap(self) -> int:
-        return 0 if self.size == (1, 1) else 1
-
-    @property
-    def _rows(self) -> int:
-        return math.ceil(len(self.channels) / self.columns)
+def _tiles_of(shown: Seen, count: int) -> Tiles:
+    height, width = shown.maps.shape[1:]
+    return Tiles.of(shown.order, shown.channel, (height, width), count)
 
 
 def part_of(parts: Sequence[Part], label: str) -> Part:
@@ -394,11 +338,6 @@ def strongest_first(part: Part) -> tuple[int, ...]:
     """The channels by their largest activation; of equally strong ones the first comes first."""
     strength = maps_of(part).flatten(1).amax(1)
     return tuple(strength.sort(descending=True, stable=True).indices.tolist())
-
-
-def scale_of_maps(values: Tensor) -> Scale:
-    """The scale of activations: signed only if some are negative."""
-    return scale_of(values, signed=bool((values < 0).any()))
 
 
 def in_words(shown: Seen) -> str:
