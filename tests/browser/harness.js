@@ -18,9 +18,20 @@ window.harness = (() => {
   const outputs = (panel) =>
     Array.from(panel.content.model.cells, (cell) => cell.toJSON().outputs ?? []);
 
+  // What the page knows of its kernel, for the words of a failure.
+  function stateOfKernel() {
+    const session = window.jupyterapp?.shell.currentWidget?.context?.sessionContext;
+    const kernel = session?.session?.kernel;
+    const cells = window.jupyterapp?.shell.currentWidget?.content?.model?.cells ?? [];
+    const states = Array.from(cells, (cell) => cell.executionState ?? cell.type).join(' ');
+    return `kernel ${kernel?.status}, ${kernel?.connectionStatus}; session ready ` +
+      `${session?.isReady}; cells ${states}`;
+  }
+
   function within(seconds, work) {
-    const late = (_, fail) =>
-      setTimeout(() => fail(Error(`the run had not ended after ${seconds} s`)), 1000 * seconds);
+    const late = (_, fail) => setTimeout(
+      () => fail(Error(`the run had not ended after ${seconds} s: ${stateOfKernel()}`)),
+      1000 * seconds);
     return Promise.race([work, new Promise(late)]);
   }
 

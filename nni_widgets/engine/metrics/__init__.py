@@ -1,0 +1,1 @@
+"""Measures of the quality of an explanation, and the comparison of methods by them."""

@@ -1,0 +1,1 @@
+"""How sure a model is, how that is measured, and how sure an explanation of it can be."""
