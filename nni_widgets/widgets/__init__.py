@@ -1,29 +1,24 @@
 """Explorers and what they are made of: ipywidgets in Python, and four small ES modules.
 
-``live`` is what all explorers have in common; ``scaffold`` on it explains a picture, ``studio``
-makes one step by step. On ``scaffold`` stand ``explorer`` (one method or two), ``rules``,
-``layers``, ``covering``, ``path``, ``noise``, ``references``, ``look`` and ``activations``; on
-``studio`` stand ``prototypes``, ``codes`` and ``dream``. They join ``inputs`` (what is explained),
-``maps`` and ``panes`` (a heatmap, and the method that makes it), ``recipes`` (what is made, and
-how), ``controls`` (the only place that knows a slider), ``rule_table``, ``network``, ``charts``,
-and ``page`` and ``labels`` (what only the browser can do). ``pad`` is the pen, ``frame`` is dragged
-over a picture.
+``explorers`` has one module for each, or a folder. ``bases`` has what they stand on: ``live``, and
+on it ``scaffold``, which explains a picture, and ``studio``, which makes one step by step.
+``parts`` has what several of them are made of. Imports go from explorers to bases to parts, and no
+explorer knows another.
 """
 
-from nni_widgets.widgets.activations import ActivationsExplorer, explore_activations
-from nni_widgets.widgets.codes import CodesExplorer, explore_codes
-from nni_widgets.widgets.covering import OcclusionExplorer, explore_occlusion
-from nni_widgets.widgets.dream import DreamExplorer, explore_dream
-from nni_widgets.widgets.explorer import Explorer
-from nni_widgets.widgets.layers import LayersExplorer, explore_layers
-from nni_widgets.widgets.look import LookExplorer, explore_look
-from nni_widgets.widgets.noise import NoiseExplorer, explore_noise
-from nni_widgets.widgets.opening import draw, explore
-from nni_widgets.widgets.pad import DrawingPad
-from nni_widgets.widgets.path import PathExplorer, explore_path
-from nni_widgets.widgets.prototypes import PrototypesExplorer, explore_prototypes
-from nni_widgets.widgets.references import ReferencesExplorer, explore_references
-from nni_widgets.widgets.rules import RulesExplorer, explore_rules
+from nni_widgets.widgets.explorers.activations import ActivationsExplorer, explore_activations
+from nni_widgets.widgets.explorers.codes import CodesExplorer, explore_codes
+from nni_widgets.widgets.explorers.dream import DreamExplorer, explore_dream
+from nni_widgets.widgets.explorers.layers import LayersExplorer, explore_layers
+from nni_widgets.widgets.explorers.look import LookExplorer, explore_look
+from nni_widgets.widgets.explorers.method import Explorer, draw, explore
+from nni_widgets.widgets.explorers.noise import NoiseExplorer, explore_noise
+from nni_widgets.widgets.explorers.occlusion import OcclusionExplorer, explore_occlusion
+from nni_widgets.widgets.explorers.path import PathExplorer, explore_path
+from nni_widgets.widgets.explorers.prototypes import PrototypesExplorer, explore_prototypes
+from nni_widgets.widgets.explorers.references import ReferencesExplorer, explore_references
+from nni_widgets.widgets.explorers.rules import RulesExplorer, explore_rules
+from nni_widgets.widgets.parts.pad import DrawingPad
 
 __all__ = [
     "ActivationsExplorer",

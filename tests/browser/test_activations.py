@@ -13,7 +13,7 @@ from tests.browser.test_more_explorers import (
 )
 
 GIVEN = (
-    "from nni_widgets.widgets.activations import explore_activations",
+    "from nni_widgets.widgets.explorers.activations import explore_activations",
     "model, (x, y) = nni.models.load('digits-cnn'), nni.data.digits('test')[:300]",
     "explore_activations(model, x, labels=y)",
 )

@@ -18,7 +18,7 @@ from tests.browser.test_prototypes import (
 PHOTOGRAPHS = """import torch
 from torch import nn
 import nni_widgets as nni
-from nni_widgets.widgets.dream import explore_dream
+from nni_widgets.widgets.explorers.dream import explore_dream
 torch.manual_seed(0)
 layers = [nn.Conv2d(3, 8, 5, stride=2), nn.ReLU(), nn.Conv2d(8, 12, 3), nn.ReLU()]
 module = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 3)).eval()

@@ -12,7 +12,7 @@ from tests.browser.test_more_explorers import (
 )
 
 GIVEN = (
-    "from nni_widgets.widgets.look import explore_look",
+    "from nni_widgets.widgets.explorers.look import explore_look",
     "from nni_widgets.zoo.cluttered import cluttered",
     "model, pictures = nni.models.load('digits-resnet'), cluttered(20)",
     "x, y = pictures[:20]",

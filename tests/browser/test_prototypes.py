@@ -9,12 +9,12 @@ from tests.browser.explorers import asked, decoded, picture_in, says
 from tests.browser.harness import new_notebook, run_all, run_cell, watch
 from tests.browser.test_more_explorers import assert_all_can_use_it, press, redraws, slide
 
-PROTOTYPES = """from nni_widgets.widgets.prototypes import explore_prototypes
+PROTOTYPES = """from nni_widgets.widgets.explorers.prototypes import explore_prototypes
 explorer = explore_prototypes(target=3, n_steps=60)
 explorer"""
 CODES = """import torch
 from torch import nn
-from nni_widgets.widgets.codes import explore_codes
+from nni_widgets.widgets.explorers.codes import explore_codes
 torch.manual_seed(0)
 layers = [nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 784), nn.Sigmoid()]
 generator = nn.Sequential(*layers, nn.Unflatten(1, (1, 28, 28))).eval()

@@ -13,10 +13,13 @@ import nni_widgets as nni
 from nni_widgets.engine.synthesis.inversion import Inversion
 from nni_widgets.engine.views import activations, filters, strongest_inputs
 from nni_widgets.pictures import palette_png, picture_png, scale_of
-from nni_widgets.widgets import excitations
-from nni_widgets.widgets.activations import ActivationsExplorer, explore_activations
-from nni_widgets.widgets.excitations import Excitations
-from nni_widgets.widgets.maps import BLANK
+from nni_widgets.widgets.explorers.activations import (
+    ActivationsExplorer,
+    excitations,
+    explore_activations,
+)
+from nni_widgets.widgets.explorers.activations.excitations import Excitations
+from nni_widgets.widgets.parts.maps import BLANK
 from tests.widgets.cells import copied, downloads, result_of
 from tests.widgets.user import chooses, clicks, clicks_bar, found, registered, sends, sets, the
 
@@ -36,7 +39,7 @@ def explorer(opened, cnn, data):
 @pytest.fixture
 def quick(monkeypatch):
     """An inversion of a few steps."""
-    monkeypatch.setattr("nni_widgets.widgets.activations.inversion_of", few)
+    monkeypatch.setattr("nni_widgets.widgets.explorers.activations.work.inversion_of", few)
 
 
 def few(layer):
@@ -278,7 +281,7 @@ def test_another_channel_keeps_the_inversion_of_the_layer(explorer, quick, monke
 
 def test_an_inversion_that_was_left_goes_on(explorer, cnn, data, quick):
     first = next(few("conv1").steps(cnn, data[:1]))
-    explorer._last_kept.keep(few("conv1"), data[:1], first)
+    explorer._looking._last_kept.keep(few("conv1"), data[:1], first)
     explorer.what_was_kept = True
     made = explorer.drain()._outcome.value.kept
     torch.testing.assert_close(made.images, few("conv1")(cnn, data[:1]).images, rtol=0, atol=0)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from nni_widgets.pictures import FlowRow
-from nni_widgets.widgets.charts import HANDED_ON, ClassBars, FlowChart, LineChart
-from nni_widgets.widgets.controls import close_all
+from nni_widgets.widgets.parts.charts import HANDED_ON, ClassBars, FlowChart, LineChart
+from nni_widgets.widgets.parts.closing import close_all
 from tests.widgets.user import sends
 
 

@@ -12,7 +12,7 @@ from torch import nn
 import nni_widgets as nni
 from nni_widgets.engine.synthesis import ActivationMaximization, Code, CodeNorm, LogProbability
 from nni_widgets.pictures.render import picture_png
-from nni_widgets.widgets.codes import Search, explore_codes
+from nni_widgets.widgets.explorers.codes.explorer import Search, explore_codes
 from tests.widgets.cells import copied, downloads, result_of
 from tests.widgets.user import chooses, clicks, clicks_bar, registered, sets, the
 

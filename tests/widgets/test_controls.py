@@ -5,7 +5,8 @@ import pytest
 import nni_widgets as nni
 from nni_widgets.engine.composites import PRESETS, RULES
 from nni_widgets.params import Declared, param, params
-from nni_widgets.widgets.controls import ParameterPanel, close_all, title
+from nni_widgets.widgets.parts.closing import close_all
+from nni_widgets.widgets.parts.panel import ParameterPanel, title
 from tests.widgets.user import chooses, found, registered, sets, the
 
 

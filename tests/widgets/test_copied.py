@@ -7,7 +7,7 @@ import torch
 
 import nni_widgets as nni
 from nni_widgets.engine.methods import as_method
-from nni_widgets.widgets.copied import Names
+from nni_widgets.widgets.parts.copied import Names
 
 
 def own(model, x, target):

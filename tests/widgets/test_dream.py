@@ -13,8 +13,9 @@ import nni_widgets as nni
 from nni_widgets.engine.synthesis import Channel, Energy
 from nni_widgets.engine.synthesis.dream import DeepDream
 from nni_widgets.pictures.render import picture_png
-from nni_widgets.widgets.album import Album, resized
-from nni_widgets.widgets.dream import DreamExplorer, Dreaming, explore_dream
+from nni_widgets.widgets.explorers.dream import DreamExplorer, explore_dream
+from nni_widgets.widgets.explorers.dream.album import Album, resized
+from nni_widgets.widgets.explorers.dream.dreaming import Dreaming
 from nni_widgets.zoo import models, photos
 from tests.widgets.cells import copied, downloads, result_of
 from tests.widgets.user import chooses, clicks, found, registered, sets, the
@@ -316,7 +317,7 @@ def test_a_missing_package_is_said_in_place_until_it_is_there(opened, monkeypatc
     assert the(explorer, "nn-input").value == picture_png(
         nni.data.photograph_batch("red_panda", 32)[0]
     )
-    monkeypatch.setattr("nni_widgets.widgets.dream.models.load", lambda name: small())
+    monkeypatch.setattr("nni_widgets.zoo.models.load", lambda name: small())
     clicks(explorer, "nn-reset")
     assert explorer.digest().startswith("a dream of 2: ")
     assert 'model = nni.models.load("photos")\n' in copied(explorer)

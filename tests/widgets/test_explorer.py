@@ -40,7 +40,7 @@ from torch import nn
 
 import nni_widgets as nni
 from nni_widgets.pictures import palette_png, scale_of
-from nni_widgets.widgets.maps import BLANK
+from nni_widgets.widgets.parts.maps import BLANK
 from tests.oracle.nets import NETS
 from tests.widgets.cells import copied, downloads, result_of
 from tests.widgets.user import (
@@ -770,7 +770,7 @@ def _bytes(png):
 
 
 def test_a_slow_explorer_is_displayed_without_waiting_for_its_end(cnn, digits, slow, monkeypatch):
-    monkeypatch.setattr("nni_widgets.widgets.live._DISPLAY_WAITS", 0.01)
+    monkeypatch.setattr("nni_widgets.widgets.bases.live._DISPLAY_WAITS", 0.01)
     explorer = nni.explore(cnn, digits, slow)
     bundle = explorer._repr_mimebundle_()
     assert bundle["text/plain"] == "The first picture is being computed …"

@@ -2,9 +2,9 @@
 
 import pytest
 
-from nni_widgets.widgets.controls import close_all
-from nni_widgets.widgets.frame import FramedPicture
-from nni_widgets.widgets.maps import BLANK
+from nni_widgets.widgets.parts.closing import close_all
+from nni_widgets.widgets.parts.frame import FramedPicture
+from nni_widgets.widgets.parts.maps import BLANK
 from tests.widgets.user import sets, the
 
 

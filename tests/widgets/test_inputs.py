@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 import nni_widgets as nni
-from nni_widgets.widgets.controls import close_all
-from nni_widgets.widgets.inputs import EXAMPLES, BatchInput, DrawingInput
+from nni_widgets.widgets.parts.closing import close_all
+from nni_widgets.widgets.parts.inputs import EXAMPLES, BatchInput, DrawingInput
 from tests.widgets.user import clicks, sends, sets, the
 
 SEVEN = (((8.0, 8.0), (20.0, 8.0), (13.0, 22.0)),)

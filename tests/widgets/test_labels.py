@@ -2,7 +2,7 @@
 
 import pytest
 
-from nni_widgets.widgets.labels import Labels
+from nni_widgets.widgets.parts.labels import Labels
 
 
 @pytest.fixture

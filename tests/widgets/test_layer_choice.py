@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import nni_widgets as nni
-from nni_widgets.widgets.layer_choice import LayerPicker, layers_of, results
+from nni_widgets.widgets.parts.layer_choice import LayerPicker, layers_of, results
 from tests.widgets.user import chooses
 
 

@@ -14,9 +14,9 @@ from nni_widgets.engine.methods.maps import layers_with_maps
 from nni_widgets.pictures import overlay_png, palette_png, picture_png, scale_of
 from nni_widgets.pictures.blend import blended_png
 from nni_widgets.pictures.boxes import Box, peak
-from nni_widgets.widgets.look import LookExplorer, explore_look
-from nni_widgets.widgets.look_pane import FAMILY
-from nni_widgets.widgets.maps import BLANK
+from nni_widgets.widgets.explorers.look import LookExplorer, explore_look
+from nni_widgets.widgets.explorers.look.pane import FAMILY
+from nni_widgets.widgets.parts.maps import BLANK
 from tests.widgets.cells import copied, downloads, result_of
 from tests.widgets.user import chooses, clicks, clicks_bar, found, registered, sends, sets, the
 

@@ -3,7 +3,7 @@
 import torch
 
 from nni_widgets.engine.anatomy import INPUT, Part
-from nni_widgets.widgets.network import drawn, in_words, lanes, skips
+from nni_widgets.widgets.explorers.layers.network import drawn, in_words, lanes, skips
 
 
 def part(label, *inputs):

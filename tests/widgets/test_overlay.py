@@ -7,7 +7,7 @@ import pytest
 from ipycanvas import Canvas, hold_canvas
 from ipycanvas.canvas import _CANVAS_MANAGER, COMMANDS
 
-from nni_widgets.widgets.overlay import _DRAWING, Overlay
+from nni_widgets.widgets.parts.overlay import _DRAWING, Overlay
 
 NAMES = {number: name for name, number in COMMANDS.items()}
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from nni_widgets.widgets.pad import DrawingPad
+from nni_widgets.widgets.parts.pad import DrawingPad
 
 LINE = ((1.0, 2.0), (3.0, 4.0))
 DOT = ((5.0, 5.0),)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from nni_widgets.widgets.controls import close_all
-from nni_widgets.widgets.page import Page
-from nni_widgets.widgets.status import StatusLine, in_words
+from nni_widgets.widgets.parts.closing import close_all
+from nni_widgets.widgets.parts.page import Page
+from nni_widgets.widgets.parts.status import StatusLine, in_words
 from tests.widgets.user import sends
 
 

@@ -10,8 +10,8 @@ from PIL import Image
 import nni_widgets as nni
 from nni_widgets.engine.methods import as_method
 from nni_widgets.pictures import palette_png
-from nni_widgets.widgets.controls import close_all
-from nni_widgets.widgets.panes import INPUT, Pane
+from nni_widgets.widgets.parts.closing import close_all
+from nni_widgets.widgets.parts.panes import INPUT, Pane
 from tests.widgets.user import chooses, sets, the
 
 

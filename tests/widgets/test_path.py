@@ -11,7 +11,7 @@ from torch import nn
 import nni_widgets as nni
 from nni_widgets.engine.methods.baselines import Blur, Several
 from nni_widgets.pictures import heatmap, palette_png, picture_png
-from nni_widgets.widgets.maps import BLANK
+from nni_widgets.widgets.parts.maps import BLANK
 from tests.widgets.cells import copied, downloads, result_of
 from tests.widgets.user import chooses, clicks, clicks_bar, found, registered, sends, sets, the
 

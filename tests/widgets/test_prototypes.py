@@ -26,7 +26,7 @@ from nni_widgets.engine.synthesis import (
     starts,
 )
 from nni_widgets.pictures.render import picture_png
-from nni_widgets.widgets.prototypes import explore_prototypes
+from nni_widgets.widgets.explorers.prototypes import explore_prototypes
 from tests.widgets.cells import copied, downloads, result_of
 from tests.widgets.user import chooses, clicks, clicks_bar, found, registered, sets, the
 

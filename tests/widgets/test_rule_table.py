@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 
 import nni_widgets as nni
-from nni_widgets.widgets.controls import close_all
-from nni_widgets.widgets.rule_table import RuleTable, edited
+from nni_widgets.widgets.parts.closing import close_all
+from nni_widgets.widgets.parts.rule_table import RuleTable, edited
 from tests.widgets.user import chooses, found, registered, sets, the
 
 LABELS = ["fc2", "fc1", "conv3", "conv2", "conv1"]

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 import nni_widgets as nni
-from nni_widgets.widgets.charts import ClassBars
-from nni_widgets.widgets.controls import close_all
-from nni_widgets.widgets.scores import Scores
+from nni_widgets.widgets.parts.charts import ClassBars
+from nni_widgets.widgets.parts.closing import close_all
+from nni_widgets.widgets.parts.scores import Scores
 from tests.widgets.user import chooses, clicks_bar, sends, the
 
 

@@ -11,8 +11,8 @@ import torch
 
 from nni_widgets.errors import invalid
 from nni_widgets.pictures.render import picture_png
-from nni_widgets.widgets.files import npz
-from nni_widgets.widgets.studio import Stage, Studio
+from nni_widgets.widgets.bases.studio import Stage, Studio
+from nni_widgets.widgets.parts.files import npz
 from tests.widgets.cells import copied, downloads
 from tests.widgets.user import clicks, found, registered, sends, sets, the
 
@@ -112,7 +112,7 @@ def toy(opened):
 @pytest.fixture
 def gated(monkeypatch):
     """A toy that waits before step 3 until it is given tickets, and paints every frame."""
-    monkeypatch.setattr("nni_widgets.widgets.studio._SECONDS_A_FRAME", 0)
+    monkeypatch.setattr("nni_widgets.widgets.bases.studio._SECONDS_A_FRAME", 0)
     tickets = Tickets(2)
     made = Toy(tickets=tickets)
     wait_for(lambda: made.frame == 2)
