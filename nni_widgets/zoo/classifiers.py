@@ -1,10 +1,19 @@
 """The classifiers of single digits: how each is built, and the numbers it is trained by."""
 
+import math
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from nni_widgets.errors import invalid
+
+DROPOUT = 0.2
+N_MEMBERS = 5
+EVIDENCE = "softplus"
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,19 @@ class Recipe:
     elastic_pixels: float = 1.5
     thinning: float = 0.3
     thickening: float = 0.6
+
+
+@dataclass(frozen=True)
+class PlainRecipe:
+    """The numbers by which a classifier of digits is trained on the pictures as they are."""
+
+    seed: int = 0
+    threads: int = 1
+    epochs: int = 6
+    batch_size: int = 128
+    peak_learning_rate: float = 3e-3
+    warm_up: float = 0.2
+    weight_decay: float = 1e-4
 
 
 MILD = Recipe(scale=0.1, aspect=0.0, shift_pixels=2.0, thinning=0.0, thickening=0.0)
@@ -88,6 +110,60 @@ def digits_cnn_designed() -> nn.Module:
             fc=nn.Linear(64 * 3 * 3, 10),
         )
     )
+
+
+def digits_dropout() -> nn.Module:
+    """``digits_cnn`` with dropout: of whole maps after each pooling, of units before the last."""
+    return nn.Sequential(
+        OrderedDict(
+            conv1=nn.Conv2d(1, 16, 3, padding=1),
+            relu1=nn.ReLU(),
+            pool1=nn.MaxPool2d(2),
+            dropout1=nn.Dropout2d(DROPOUT),
+            conv2=nn.Conv2d(16, 32, 3, padding=1),
+            relu2=nn.ReLU(),
+            pool2=nn.MaxPool2d(2),
+            dropout2=nn.Dropout2d(DROPOUT),
+            conv3=nn.Conv2d(32, 64, 3, padding=1),
+            relu3=nn.ReLU(),
+            pool3=nn.MaxPool2d(2),
+            dropout3=nn.Dropout2d(DROPOUT),
+            flatten=nn.Flatten(),
+            fc1=nn.Linear(64 * 3 * 3, 64),
+            relu4=nn.ReLU(),
+            dropout4=nn.Dropout(DROPOUT),
+            fc2=nn.Linear(64, 10),
+        )
+    )
+
+
+def digits_evidential() -> nn.Module:
+    """``digits_cnn``, whose logits are read as evidence: ``evidence`` names the function."""
+    model: Any = digits_cnn()
+    model.evidence = EVIDENCE
+    built: nn.Module = model
+    return built
+
+
+class DeepEnsemble(nn.Module):
+    """Networks that answer together: the logarithm of the mean of their probabilities."""
+
+    def __init__(self, members: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        if not self.members:
+            action = "Give it at least one network"
+            raise invalid("DeepEnsemble", "members", "networks", "none", action)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The pictures of a batch to log p, (N, K), of which a softmax gives p again."""
+        answers = torch.stack([member(x).log_softmax(1) for member in self.members])
+        return answers.logsumexp(0) - math.log(len(self.members))
+
+
+def digits_ensemble() -> nn.Module:
+    """Five times ``digits_cnn``."""
+    return DeepEnsemble(digits_cnn() for _ in range(N_MEMBERS))
 
 
 def digits_mlp() -> nn.Module:

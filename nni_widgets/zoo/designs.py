@@ -13,10 +13,14 @@ from torch import Tensor, nn
 from nni_widgets.zoo import photos
 from nni_widgets.zoo.classifiers import (
     MILD,
+    PlainRecipe,
     Recipe,
     digits_cnn,
     digits_cnn_designed,
     digits_cnn_nobias,
+    digits_dropout,
+    digits_ensemble,
+    digits_evidential,
     digits_mlp,
     digits_resnet,
     lower_biases,
@@ -36,6 +40,8 @@ from nni_widgets.zoo.photographs import imagenet_classes
 CYCLE = "AdamW, one learning-rate cycle, cross-entropy"
 
 NEW_CLUTTER = "MNIST, all 60,000 training images, in each epoch at new places among new clutter"
+CALIBRATION = 10_000
+FIRST = "MNIST, the first 50,000 training images; the last 10,000 are left to calibration"
 WITH_LABELS = "MNIST, all 60,000 training images and their labels"
 DRAWS = "clear samples, the figure below, so that it is slightly optimistic"
 JUDGED = "1,000 draws judged by digits-cnn; all 10,000 test images"
@@ -50,7 +56,8 @@ class Design:
 
     ``recipe`` is a frozen dataclass with at least a ``seed`` and the number of ``threads``, or
     None for a model that is published with its weights;
-    ``recipe_chosen_on`` names the pictures by which it was chosen. ``family`` is the module of
+    ``recipe_chosen_on`` names the pictures by which it was chosen, ``left_out`` is the number of
+    training images, the last ones, that it never sees. ``family`` is the module of
     ``zoo.training`` that trains and measures the model; ``constrain`` is applied to the model after
     every step of the optimizer. ``weights`` reads the weights of a model that was trained elsewhere
     and is part of another package. ``makes`` is what the model gives, unless logits of ``classes``.
@@ -60,6 +67,7 @@ class Design:
     architecture: str
     recipe: Any
     recipe_chosen_on: str
+    left_out: int = 0
     family: str = "classifier"
     optimizer: str = CYCLE
     data: str = "MNIST, all 60,000 training images"
@@ -131,6 +139,51 @@ DESIGNS: dict[str, Design] = {
         ),
         recipe=replace(MILD, epochs=10),
         recipe_chosen_on=TAKEN_OVER,
+    ),
+    "digits-dropout": Design(
+        build=digits_dropout,
+        architecture=(
+            "digits-cnn with dropout of 20 %: of whole maps after each pooling, of units before "
+            "the last layer"
+        ),
+        recipe=replace(MILD, epochs=10),
+        recipe_chosen_on=TAKEN_OVER,
+        left_out=CALIBRATION,
+        family="dropout",
+        data=FIRST,
+        test_data="MNIST, all 10,000 test images; clothes: the 1,000 of fashion()",
+    ),
+    "digits-evidential": Design(
+        build=digits_evidential,
+        architecture="digits-cnn, the softplus of its logits being the evidence for each class",
+        recipe=replace(MILD, epochs=12, peak_learning_rate=1e-3, warm_up=0.05),
+        recipe_chosen_on=HELD_OUT,
+        left_out=CALIBRATION,
+        family="evidential",
+        optimizer=(
+            "AdamW, one learning-rate cycle, evidential loss (Sensoy et al. 2018, eq. 5) whose "
+            "penalty grows from epoch to epoch, from 0 almost to 1"
+        ),
+        data=FIRST,
+    ),
+    "digits-ensemble": Design(
+        build=digits_ensemble,
+        architecture="five networks like digits-cnn; log of the mean of their probabilities",
+        recipe=PlainRecipe(epochs=8),
+        recipe_chosen_on=HELD_OUT,
+        left_out=CALIBRATION,
+        family="ensemble",
+        data=f"{FIRST}; each network in another order and from other initial weights",
+    ),
+    "digits-hans": Design(
+        build=digits_cnn,
+        architecture="that of digits-cnn",
+        recipe=PlainRecipe(),
+        recipe_chosen_on=HELD_OUT,
+        left_out=CALIBRATION,
+        family="hans",
+        data=f'{FIRST}; the 8s, and no others, carry the mark of hans(marked="class")',
+        test_data="MNIST, all 10,000 test images, the 8s marked unless it is said otherwise",
     ),
     "cluttered-cam": Design(
         build=cluttered_cam,

@@ -58,8 +58,8 @@ class Digits:
         places = self._of(label, "of")
         if n not in range(1, len(places) + 1):
             raise ValueError(
-                f"Digits.of: n must be a whole number from 1 to {len(places)}; got {n!r}. "
-                f"This set has {len(places)} pictures of {label}."
+                f"{type(self).__name__}.of: n must be a whole number from 1 to {len(places)}; "
+                f"got {n!r}. This set has {len(places)} pictures of {label}."
             )
         return self[places[:n]][0]
 
@@ -70,7 +70,8 @@ class Digits:
     def _of(self, label: int, who: str) -> Tensor:
         if label not in range(len(self.classes)):
             raise ValueError(
-                f"Digits.{who}: label must be a digit from 0 to 9; got {label!r}. Name one of them."
+                f"{type(self).__name__}.{who}: label must be a class from 0 to "
+                f"{len(self.classes) - 1}; got {label!r}. Name one of them."
             )
         return (self._labels == label).nonzero().flatten()
 
@@ -96,9 +97,14 @@ def digits(split: str = "test") -> Digits:
             "An installed wheel leaves the training set out: clone the project's repository and "
             "install it from there with pip install -e ."
         )
+    return Digits(*read(path))
+
+
+def read(path: Path) -> tuple[Tensor, Tensor]:
+    """The pixels, uint8 (n, 1, 28, 28), and the labels, int64 (n,), of a bundled file."""
     with np.load(path, allow_pickle=False) as archive:
         pixels, labels = torch.from_numpy(archive["images"]), torch.from_numpy(archive["labels"])
-    return Digits(pixels.unsqueeze(1), labels.long())
+    return pixels.unsqueeze(1), labels.long()
 
 
 def _unit_range(pixels: Tensor) -> Tensor:

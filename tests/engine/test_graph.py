@@ -30,7 +30,7 @@ def test_the_quick_way_is_taken_where_it_pays() -> None:
     assert len(taken) > len(SOUND) / 3
     for name in nni.models.names():
         model = nni.models.load(name)
-        if model.classes:
+        if model.classes and not hasattr(model, "members"):  # a logarithm of sums has no rule
             assert known(model, torch.rand(1, *model.input_shape)), name
 
 

@@ -46,6 +46,8 @@ def test_readme_lists_no_file_that_is_missing():
         "mnist_train.npz",
         "Yann LeCun and Corinna Cortes hold the copyright",
         "zoo/data/photographs/",
+        "fashion_ood.npz",
+        "Zalando SE",
         "imagenet_classes.json",
         "zoo/weights/",
     ],
@@ -140,7 +142,7 @@ def test_of_gives_the_first_pictures_of_a_class(test_set, label):
 
 
 def test_the_mean_of_a_class_that_is_not_there_says_so(test_set):
-    with pytest.raises(ValueError, match=r"^Digits\.mean_of: label must be a digit .+ got 10\."):
+    with pytest.raises(ValueError, match=r"^Digits\.mean_of: label must be a class .+ got 10\."):
         test_set.mean_of(10)
 
 
@@ -174,6 +176,23 @@ def test_absent_training_set_says_how_to_get_it(monkeypatch, tmp_path):
 def test_unknown_split_is_a_sentence():
     with pytest.raises(ValueError, match=r'^digits: split must be "test" or "train"; got \'valid'):
         data.digits("valid")
+
+
+def test_clothes_are_indexed_as_digits_are():
+    clothes = data.fashion()
+    assert len(clothes) == 1000
+    x, y = clothes[:3]
+    assert x.shape == (3, 1, 28, 28)
+    assert [clothes.classes[label] for label in y] == ["ankle boot", "pullover", "trousers"]
+    assert torch.bincount(clothes.labels).tolist() == [
+        *(107, 105, 111, 93, 115, 87, 97, 95, 95, 95),
+    ]
+    assert (clothes.images.min(), clothes.images.max()) == (0, 1)
+    assert clothes is data.fashion()
+    assert torch.equal(clothes.of(9), x[:1])
+    assert repr(clothes).startswith("Fashion(1,000 pictures")
+    with pytest.raises(ValueError, match=r"^Fashion\.of: label must be a class from 0 to 9; got"):
+        clothes.of("ankle boot")
 
 
 def test_photographs_by_name_and_place():

@@ -10,11 +10,12 @@ import torch
 from nni_widgets.zoo import data, models
 from nni_widgets.zoo.classifiers import Recipe, lower_biases
 from nni_widgets.zoo.designs import DESIGNS
-from nni_widgets.zoo.training import classifier
+from nni_widgets.zoo.training import classifier, left_out
 from nni_widgets.zoo.training.__main__ import TRAINED, family, main
 from nni_widgets.zoo.training.augmentation import augment
 
-CLASSIFIERS = [name for name, design in DESIGNS.items() if design.family == "classifier"]
+READERS = [name for name, design in DESIGNS.items() if design.input_shape == (1, 28, 28)]
+CLASSIFIERS = [name for name in READERS if DESIGNS[name].classes]
 
 STILL = Recipe(
     rotation_degrees=0,
@@ -58,7 +59,8 @@ def test_the_seed_decides_everything_and_the_global_state_is_left_alone(name, so
     few = data.Digits(some._pixels[:64], some.labels[:64])
 
     def weights(seed):
-        model = classifier.train(shortened(name, epochs=1, seed=seed), lambda line: None, few)
+        design = shortened(name, epochs=1, seed=seed)
+        model = family(design).train(design, lambda line: None, few)
         return torch.cat([p.detach().flatten() for p in model.parameters()])
 
     before = torch.get_rng_state()
@@ -91,7 +93,7 @@ def test_lowering_biases_changes_nothing_but_positive_biases():
 
 
 def test_split_keeps_every_picture_and_the_order(some):
-    first, last = classifier.split(some, 20)
+    first, last = left_out.split(some, 20)
     assert (len(first), len(last)) == (300, 20)
     assert torch.equal(torch.cat([first.images, last.images]), some.images)
     assert torch.equal(torch.cat([first.labels, last.labels]), some.labels)
@@ -99,7 +101,9 @@ def test_split_keeps_every_picture_and_the_order(some):
 
 @pytest.fixture
 def in_place_of_the_training_set(some, monkeypatch):
-    monkeypatch.setattr(classifier, "digits", lambda split: some)
+    monkeypatch.setattr(left_out, "digits", lambda split: some)
+    for module in {family(DESIGNS[name]) for name in CLASSIFIERS}:
+        monkeypatch.setattr(module, "digits", lambda split: some)
 
 
 @pytest.mark.usefixtures("in_place_of_the_training_set")
@@ -107,7 +111,7 @@ def test_what_is_held_out_is_not_trained_on(some, tmp_path, capsys):
     out = tmp_path / "new"
     options = ["--epochs", "2", "--hold-out", "100", "--out", str(out)]
     main(["digits-cnn", *options])
-    first, last = classifier.split(some, 100)
+    first, last = left_out.split(some, 100)
     lines = []
     model = classifier.train(shortened(epochs=2), lines.append, first)
     name, *losses, validation = capsys.readouterr().out.splitlines()
@@ -116,9 +120,32 @@ def test_what_is_held_out_is_not_trained_on(some, tmp_path, capsys):
     assert not out.exists()
 
 
+def test_what_is_left_to_calibration_are_the_last_10_000_images():
+    leaving = {name: design.left_out for name, design in DESIGNS.items() if design.left_out}
+    names = ("digits-dropout", "digits-evidential", "digits-ensemble", "digits-hans")
+    assert leaving == dict.fromkeys(names, 10_000)
+    assert all(DESIGNS[name].data.startswith("MNIST, the first 50,000") for name in names)
+
+
+@pytest.mark.usefixtures("in_place_of_the_training_set")
+@pytest.mark.parametrize("name", [name for name in READERS if DESIGNS[name].left_out])
+def test_what_is_left_to_calibration_is_not_trained_on(name, some):
+    design = dataclasses.replace(shortened(name, epochs=1), left_out=256)
+
+    def weights(*data):
+        model = family(design).train(design, lambda line: None, *data)
+        return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+    rest, _ = left_out.split(some, 256)
+    assert torch.equal(weights(), weights(rest))
+    assert not torch.equal(weights(), weights(some))
+
+
 @pytest.mark.usefixtures("in_place_of_the_training_set")
 def test_one_command_trains_all(tmp_path, monkeypatch):
     monkeypatch.setattr("nni_widgets.zoo.training.__main__.TRAINED", CLASSIFIERS)
+    for name in CLASSIFIERS:
+        monkeypatch.setitem(DESIGNS, name, dataclasses.replace(DESIGNS[name], left_out=0))
     main(["all", "--epochs", "1", "--out", str(tmp_path)])
     for name in CLASSIFIERS:
         assert models.load(name, tmp_path)

@@ -11,7 +11,6 @@ from nni_widgets.zoo.cluttered import COARSE, FINE, Cluttered, Clutterer, Layout
 from nni_widgets.zoo.designs import Design
 from nni_widgets.zoo.digits import Digits, digits
 from nni_widgets.zoo.training import cycle
-from nni_widgets.zoo.training.classifier import split
 from nni_widgets.zoo.training.store import Report
 
 TEST_SEED = 0
@@ -47,20 +46,6 @@ def fit(model: nn.Module, design: Design, data: Digits, report: Report) -> None:
 def figures(model: nn.Module) -> dict[str, float]:
     """The figures on one cluttered picture of each test image."""
     return measured(model, digits("test"))
-
-
-def validate(design: Design, n: int, report: Report) -> None:
-    """Train without the last ``n`` training images and tell the figures on cluttered ones of these.
-
-    Raises ``ValueError`` if no image would be left.
-    """
-    data = digits("train")
-    if n >= len(data):
-        raise ValueError(f"validate: n must be less than {len(data)}; got {n}. Leave fewer out.")
-    rest, held_out = split(data, n)
-    reached = measured(train(design, report, rest), held_out)
-    told = ", ".join(f"{key} {value:.2%}" for key, value in reached.items())
-    report(f"{told} on {n:,} training images that were left out")
 
 
 def measured(model: nn.Module, data: Digits) -> dict[str, float]:

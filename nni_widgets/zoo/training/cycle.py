@@ -12,6 +12,14 @@ from nni_widgets.zoo.training.store import Report
 Batch = Callable[[Tensor], tuple[Tensor, Tensor]]
 """The pictures and labels with these numbers."""
 
+Loss = Callable[[Tensor, Tensor, int], Tensor]
+"""The loss of logits, given the labels and the number of the epoch, counted from 1."""
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, _: int) -> Tensor:
+    """The cross-entropy, the same in every epoch."""
+    return F.cross_entropy(logits, labels)
+
 
 def fit(
     model: nn.Module,
@@ -20,6 +28,7 @@ def fit(
     epochs: Callable[[int, torch.Generator], Batch],
     report: Report,
     constrain: Callable[[nn.Module], None] | None = None,
+    loss: Loss = cross_entropy,
 ) -> None:
     """Train a model in place; ``report`` is told the mean loss of each epoch.
 
@@ -40,12 +49,12 @@ def fit(
         total, batch_of = 0.0, epochs(epoch, generator)
         for places in torch.randperm(n, generator=generator).split(recipe.batch_size):
             x, y = batch_of(places)
-            loss = F.cross_entropy(model(x), y)
+            error = loss(model(x), y, epoch)
             optimizer.zero_grad()
-            torch.autograd.backward(loss)
+            torch.autograd.backward(error)
             optimizer.step()
             schedule.step()
             if constrain is not None:
                 constrain(model)
-            total += loss.item() * len(places)
+            total += error.item() * len(places)
         report(f"epoch {epoch} of {recipe.epochs}: loss {total / n:.4f}")
