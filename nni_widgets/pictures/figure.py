@@ -130,7 +130,7 @@ def _bar(scale: Scale, height: int) -> Image.Image:
     colours = np.repeat(ramp[:, None], _BAR_WIDTH, axis=1)
     strip = _framed(palette_image(colours, scale).convert("RGB"))
     values = (scale.limit, 0.0, -scale.limit) if scale.signed else (scale.limit, 0.0)
-    labels = [_plain(number(value)) for value in values]
+    labels = [plain(number(value)) for value in values]
     font = ImageFont.load_default(_FONT_SIZE)
     width = strip.width + _SMALL_GAP + round(max(font.getlength(label) for label in labels)) + 1
     bar = Image.new("RGB", (width, height), _PAPER)
@@ -144,7 +144,7 @@ def _bar(scale: Scale, height: int) -> Image.Image:
 
 def _text(text: str, width: int, margin: int = _GAP) -> Image.Image:
     font = ImageFont.load_default(_FONT_SIZE)
-    lines = _wrapped(_plain(text), font, width - 2 * margin)
+    lines = _wrapped(plain(text), font, width - 2 * margin)
     block = Image.new("RGB", (width, _LINE * len(lines)), _PAPER)
     draw = ImageDraw.Draw(block)
     for count, line in enumerate(lines):
@@ -163,7 +163,7 @@ def _wrapped(text: str, font: Font, width: int) -> list[str]:
     return lines
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """The text in the letters that Pillow's own font has."""
     for sign, words in _SPOKEN.items():
         text = text.replace(sign, words)

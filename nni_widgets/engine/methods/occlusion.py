@@ -13,33 +13,16 @@ from torch import Tensor, nn
 from nni_widgets.engine.checks import check_input, check_model, run
 from nni_widgets.engine.findings import Finding
 from nni_widgets.engine.methods.base import Method, Result, logits_of
-from nni_widgets.engine.methods.baselines import (
-    AnyBaseline,
-    Baseline,
-    Blur,
-    Constant,
-    ImageMean,
-    as_baseline,
-)
+from nni_widgets.engine.methods.baselines import Constant
 from nni_widgets.engine.methods.card import Card
 from nni_widgets.engine.methods.chunks import in_chunks, rows_at_once
+from nni_widgets.engine.methods.fills import FILLS, Fill, as_fill, filled
 from nni_widgets.engine.targets import Target, resolve
 from nni_widgets.errors import invalid
 from nni_widgets.params import param
 
 _MANY, _MUCH = 2000, 0.5
 _FEW = 4
-
-
-FILLS: tuple[type[Baseline], ...] = (Constant, ImageMean, Blur)
-_WORDS: dict[str, Baseline] = {"mean": ImageMean(), "blur": Blur()}
-
-
-def as_fill(fill: AnyBaseline | str) -> Baseline:
-    """A number, a tensor, ``"mean"`` or ``"blur"`` as the baseline that it means."""
-    if isinstance(fill, str) and fill in _WORDS:
-        return _WORDS[fill]
-    return as_baseline("Occlusion", fill, "fill")
 
 
 class Occlusion(Method):
@@ -69,19 +52,17 @@ class Occlusion(Method):
     window: int = param(4, "side of the window, in pixels", low=1, slider=(1, 14))
     stride: int = param(2, "pixels from one window to the next, at most the window", low=1,
                         slider=(1, 14))  # fmt: skip
-    fill: AnyBaseline | Literal["mean", "blur"] = param(
-        Constant(), "what covers the window", options=lambda: FILLS
-    )
+    fill: Fill = param(Constant(), "what covers the window", options=lambda: FILLS)
 
     def validate(self) -> None:
-        object.__setattr__(self, "fill", as_fill(self.fill))
+        object.__setattr__(self, "fill", as_fill(type(self).__name__, self.fill))
 
     def _steps(self, model: nn.Module, x: Tensor, target: Target, layers: bool) -> Iterator[Result]:
         who = type(self).__name__
         logits = logits_of(who, model, x)
         selection = resolve(target, logits, who)
         score, forward = selection(logits), ForwardOnly(who, model)
-        windows, fill = self.windows(x), self._fill_like(x)
+        windows, fill = self.windows(x), filled(type(self).__name__, self.fill, x)
         known = ~windows.touching(fill != x)
         falls = torch.zeros_like(known, dtype=score.dtype)
 
@@ -122,7 +103,7 @@ class Occlusion(Method):
         for axis, start in enumerate(corner, x.ndim - len(corner)):
             window = window.narrow(axis, start, self.window)
         window.fill_(True)
-        return torch.where(mask, self._fill_like(x), x.detach())
+        return torch.where(mask, filled(type(self).__name__, self.fill, x), x.detach())
 
     def fall(self, model: nn.Module, x: Tensor, *corner: int, target: Target = None) -> Tensor:
         """How far the score falls when the one window at ``corner`` (top, left) is covered: (N,).
@@ -141,7 +122,7 @@ class Occlusion(Method):
         who = type(self).__name__
         logits_of(who, model, x)
         windows = self.windows(x)
-        touching = windows.touching(self._fill_like(x) != x)
+        touching = windows.touching(filled(type(self).__name__, self.fill, x) != x)
         share = 1 - float(touching.double().mean())
         found = []
         if share == 1:
@@ -169,13 +150,6 @@ class Occlusion(Method):
             action = "Pixels between two windows would never be covered"
             raise invalid(who, "stride", expected, given, action)
         return windows
-
-    def _fill_like(self, x: Tensor) -> Tensor:
-        who, pictures = type(self).__name__, as_fill(self.fill)(x, type(self).__name__)
-        if len(pictures) != 1:
-            expected, given = "one picture for each sample", f"{len(pictures)} pictures"
-            raise invalid(who, "fill", expected, given, "Choose one, such as nni.Blur()")
-        return pictures[0]
 
 
 class Windows:

@@ -96,6 +96,9 @@ class Given(Method):
         if self.values.shape != x.shape:
             expected, given = f"shaped like x, {tuple(x.shape)}", f"{tuple(self.values.shape)}"
             raise invalid("metric", "the attribution", expected, given, "Give one number per pixel")
+        if not bool(self.values.isfinite().all()):
+            given, action = "NaN or infinite numbers", "Look for a division by zero"
+            raise invalid("metric", "the attribution", "finite", given, action)
         logits = logits_of("metric", model, x)
         selection = resolve(target, logits, "metric")
         yield Result(self.values.detach().to(x), selection, logits, passes=0)
@@ -152,16 +155,18 @@ class Subject:
         pieces = zip(pictures.split(size), sample.split(size), strict=True)
         return torch.cat([explain(rows, of).double() for rows, of in pieces])
 
-    def scores(self, pictures: Tensor, sample: Tensor) -> Tensor:
+    def scores(self, pictures: Tensor, sample: Tensor, softmax: bool = False) -> Tensor:
         """The scores of other pictures (M, ...), in float64.
 
-        ``sample`` (M,) says to which picture of x each belongs, and so which target it has.
+        ``sample`` (M,) says to which picture of x each belongs, and so which target it has. With
+        ``softmax`` the target is read off the probabilities in place of the logits.
         Cost: one forward pass of each; memory bounded by a chunk.
         """
         size = rows_without_graph(self.who, self.model, self.x)
         pieces = zip(pictures.split(size), sample.split(size), strict=True)
         with torch.no_grad():
-            found = [self.selection.rows(of)(self._forward(rows)) for rows, of in pieces]
+            outputs = ((self._forward(rows), self.selection.rows(of)) for rows, of in pieces)
+            found = [read(logits.softmax(1) if softmax else logits) for logits, read in outputs]
         return torch.cat(found).double()
 
 

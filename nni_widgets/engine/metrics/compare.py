@@ -1,0 +1,136 @@
+"""Many methods by many measures on the same pictures: one loop that can be watched and stopped."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor, nn
+
+from nni_widgets.engine.methods.base import AnyMethod, Method, as_method
+from nni_widgets.engine.metrics.base import Measured, Metric, Subject
+from nni_widgets.engine.metrics.chance import RandomAttribution
+from nni_widgets.engine.targets import Target
+from nni_widgets.errors import UnsupportedOperation, invalid
+
+Methods = Sequence[AnyMethod | Tensor] | Mapping[str, AnyMethod | Tensor]
+Metrics = Sequence[Metric] | Mapping[str, Metric]
+
+_WHO = "compare"
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """What one measure found out about one method, or the sentence that says why it could not."""
+
+    measured: Measured | None = None
+    refusal: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """How far a comparison has come: ``cells[method, metric]`` by name, for N samples.
+
+    ``chance`` is the name of the method that knows nothing.
+    """
+
+    methods: tuple[str, ...]
+    metrics: Mapping[str, Metric]
+    chance: str
+    samples: int
+    cells: Mapping[tuple[str, str], Cell]
+
+    @property
+    def done(self) -> int:
+        """How many cells there are."""
+        return len(self.cells)
+
+    @property
+    def of(self) -> int:
+        """How many there will be."""
+        return len(self.methods) * len(self.metrics)
+
+
+def score_all(
+    model: nn.Module,
+    x: Tensor,
+    methods: Methods,
+    metrics: Metrics,
+    target: Target = None,
+    seed: int = 0,
+) -> Iterator[Scores]:
+    """All methods by all measures: at first nothing, then one cell more each time.
+
+    ``methods`` and ``metrics`` are lists, or are named by a dictionary; an attribution may stand
+    for a method. Chance, with this ``seed``, is the last method, unless it is among them. Each
+    explains x once for all measures, and the target is decided once for all methods. What one
+    method or measure refuses is a cell with the sentence, not the end of the others.
+
+    Raises ``ValueError`` for a model, pictures or a target that nothing can be asked about.
+    """
+    rows, columns = _with_chance(_named_methods(methods), seed), _named_metrics(metrics)
+    chance = next(name for name, row in rows.items() if isinstance(row, RandomAttribution))
+    selection = Subject(model, x, rows[chance], target).selection
+    scores = Scores(tuple(rows), columns, chance, len(x), {})
+    yield scores
+    for name, method in rows.items():
+        subject = Subject(model, x, method, selection)
+        for title, metric in columns.items():
+            cell = _cell(metric, subject)
+            scores = replace(scores, cells={**scores.cells, (name, title): cell})
+            yield scores
+
+
+def _cell(metric: Metric, subject: Subject) -> Cell:
+    try:
+        *_, last = metric.steps(subject)
+    except (UnsupportedOperation, ValueError) as error:
+        return Cell(refusal=str(error))
+    return Cell(last)
+
+
+def _with_chance(methods: dict[str, Method | Tensor], seed: int) -> dict[str, Method | Tensor]:
+    if any(isinstance(method, RandomAttribution) for method in methods.values()):
+        return methods
+    chance = RandomAttribution(seed=seed)
+    return {**methods, repr(chance) if chance.title in methods else chance.title: chance}
+
+
+def _named_methods(methods: Methods) -> dict[str, Method | Tensor]:
+    given = list(methods.values() if isinstance(methods, Mapping) else methods)
+    if not given:
+        raise invalid(_WHO, "methods", "at least one", "none", "For example [nni.LRP()]")
+    values = [one if isinstance(one, Tensor) else as_method(one) for one in given]
+    if isinstance(methods, Mapping):
+        return dict(zip(methods, values, strict=True))
+    titles = ["attribution" if isinstance(one, Tensor) else one.title for one in values]
+    return dict(zip(_distinct(titles, values), values, strict=True))
+
+
+def _named_metrics(metrics: Metrics) -> dict[str, Metric]:
+    values = list(metrics.values() if isinstance(metrics, Mapping) else metrics)
+    if not values:
+        raise invalid(_WHO, "metrics", "at least one", "none", "For example [nni.Selectivity()]")
+    for one in values:
+        if not isinstance(one, Metric):
+            expected, action = "measures such as nni.Selectivity()", "Call the class to make one"
+            raise invalid(_WHO, "metrics", expected, repr(one), action)
+    if isinstance(metrics, Mapping):
+        return dict(metrics)
+    return dict(zip(_distinct([one.title for one in values], values), values, strict=True))
+
+
+def _distinct(titles: Sequence[str], values: Sequence[object]) -> list[str]:
+    """The titles; where some are equal the code of the values; where that is too, numbered."""
+    often = Counter(titles)
+    names = [
+        title if title and (often[title] == 1 or isinstance(value, Tensor)) else repr(value)
+        for title, value in zip(titles, values, strict=True)
+    ]
+    seen: Counter[str] = Counter()
+    for at, name in enumerate(names):
+        seen[name] += 1
+        if seen[name] > 1:
+            names[at] = f"{name} {seen[name]}"
+    return names

@@ -1,0 +1,71 @@
+"""How far a mean over so few samples can be trusted: the bootstrap."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nni_widgets.errors import invalid
+
+_NUMBERS_AT_ONCE = 2**21
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean, the interval that holds the true one in ``level`` of all cases, and the sample size.
+
+    ``low`` and ``high`` are NaN where fewer than two samples say nothing about their spread.
+    """
+
+    mean: float
+    low: float
+    high: float
+    count: int
+    level: float = 0.95
+
+
+def interval(
+    values: Tensor, level: float = 0.95, n_resamples: int = 2000, seed: int = 0
+) -> Interval:
+    """The bootstrap confidence interval of the mean of ``values``, (N,).
+
+    N values are drawn with replacement ``n_resamples`` times; the interval is what the means of
+    these draws leave between their (1 − level) / 2 quantiles (the percentile interval). It speaks
+    about other pictures of the same kind, not about the same pictures again. For less than some 20
+    values it is too narrow. NaN values are left out; ``count`` says how many there are without.
+
+    Raises ``ValueError`` for values of another shape, a level outside 0 to 1, no resamples.
+    Source: Efron, Tibshirani 1993, ch. 13.
+    """
+    _check(values, level, n_resamples)
+    kept = values.detach().to("cpu", torch.float64)
+    kept = kept[~kept.isnan()]
+    count = len(kept)
+    mean = float(kept.mean()) if count else math.nan
+    if count < 2:
+        return Interval(mean, math.nan, math.nan, count, level)
+    means = _means(kept, n_resamples, seed).sort().values
+    outside = min(round((1 - level) / 2 * n_resamples), (n_resamples - 1) // 2)
+    low, high = means[outside], means[-1 - outside]
+    return Interval(mean, float(low), float(high), count, level)
+
+
+def _means(values: Tensor, n_resamples: int, seed: int) -> Tensor:
+    generator, count = torch.Generator().manual_seed(seed), len(values)
+    at_once = max(1, _NUMBERS_AT_ONCE // count)
+    sizes = [min(at_once, n_resamples - done) for done in range(0, n_resamples, at_once)]
+    drawn = (torch.randint(count, (size, count), generator=generator) for size in sizes)
+    return torch.cat([values[index].mean(1) for index in drawn])
+
+
+def _check(values: Tensor, level: float, n_resamples: int) -> None:
+    if values.ndim != 1:
+        expected, action = "one number per sample, (N,)", "Take one method and one measure"
+        raise invalid("interval", "values", expected, f"shape {tuple(values.shape)}", action)
+    if not 0 < level < 1:
+        raise invalid("interval", "level", "between 0 and 1", repr(level), "Try 0.95")
+    if n_resamples < 1:
+        raise invalid("interval", "n_resamples", "at least 1", repr(n_resamples), "Try 2000")
