@@ -8,8 +8,8 @@ its place in copied code are all derived from that declaration.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
-import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, dataclass_transform
@@ -267,7 +267,7 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def _with_parameters(cls: type) -> str:
-    text = textwrap.dedent(cls.__dict__.get("__doc__") or "").strip()
+    text = inspect.cleandoc(cls.__dict__.get("__doc__") or "")
     if "Parameters" in text or text.startswith(cls.__name__ + "("):
         text = ""
     lines = [f"    {p.name} (default {p.default!r}): {_words(p)}." for p in params(cls)]

@@ -24,6 +24,7 @@ def subclasses(of: type) -> Iterator[type]:
 NEEDS_ARGUMENTS = {
     *("Preset", "Rule", "Method", "Composite", "FunctionMethod", "Constant", "Averaging"),
     *("BoxAtLayer", "Code", "Direction", "Expert", "Match"),
+    *("Given", "Localisation", "PointingGame", "RelevanceMass", "Source"),
 }
 CLASSES = sorted(
     {

@@ -1,4 +1,4 @@
-"""Method cards: one method at a glance, and all of them in a table to choose from."""
+"""Cards: one method or measure at a glance, and all of them in a table to choose from."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from nni_widgets.engine.methods import METHODS, Method
+from nni_widgets.engine.metrics import Metric
 from nni_widgets.errors import invalid
 from nni_widgets.params import params
 
 _SUMS = {"score": "f(x)", "difference": "f(x) − f(baseline)", "": "nothing"}
 _COLUMNS = ("method", "kind", "question", "adds up to", "passes", "needs", "drawbacks")
+_MEASURE_COLUMNS = ("measure", "question", "better", "range", "passes", "drawbacks")
+_FORMULA = re.compile(r"``(R [^`]*|R_[^`]* [^`]*)``|^``([^`]* [^`]*)``", re.MULTILINE)
+
+Described = Method | type[Method] | Metric | type[Metric]
 
 
 @dataclass(frozen=True)
@@ -42,34 +47,51 @@ class Table:
         return "\n".join(paragraphs)
 
 
-def overview(methods: Iterable[Method | type[Method]] = METHODS) -> Table:
+def overview(kinds: Iterable[Described] = METHODS) -> Table:
     """All methods side by side: the question each answers, its sum, cost, needs and drawbacks.
 
-    ``methods``: classes or values; all of the package at first. Cost is in passes through the
-    model, F forward and B backward. Raises ``ValueError`` for what is no method.
+    ``kinds``: methods, or measures such as ``nni.METRICS``, classes or values; all methods of the
+    package at first. Cost is in passes through the model, F forward and B backward; for measures
+    also in explanations, R. Raises ``ValueError`` for what is neither, and for both in one table.
     """
-    rows = []
-    for kind in map(_kind, methods):
-        card = kind.card
-        rows.append((kind.title, card.kind, card.question, _SUMS[_adds_up_to(kind)], card.cost,
-                     card.needs, card.drawbacks))  # fmt: skip
-    return Table(_COLUMNS, tuple(rows))
+    found = list(map(_kind, kinds))
+    measures = [kind for kind in found if issubclass(kind, Metric)]
+    if measures and len(measures) < len(found):
+        action = "Make a table of each"
+        raise invalid("overview", "its kinds", "all methods or all measures", "both", action)
+    if measures:
+        return Table(_MEASURE_COLUMNS, tuple(map(_measure_row, measures)))
+    return Table(_COLUMNS, tuple(_method_row(kind) for kind in found if issubclass(kind, Method)))
 
 
-def card(method: Method | type[Method]) -> Table:
-    """One method at a glance: what the overview says, its formula, parameters and sources.
+def card(kind: Described) -> Table:
+    """One method or measure at a glance: its overview, formula, parameters and sources.
 
-    Raises ``ValueError`` for what is no method.
+    Raises ``ValueError`` for what is neither.
     """
-    kind = _kind(method)
-    about = inspect.getdoc(kind) or ""
-    summary = [(name, cell) for name, cell in zip(_COLUMNS, overview([kind]).rows[0], strict=True)]
-    formulas = [("formula", formula) for formula in re.findall(r"``(R\S* .*?)``", about)[:1]]
-    declared = [(p.name, f"{p.doc} (default {p.default!r})") for p in params(kind)]
+    described = _kind(kind)
+    table = overview([described])
+    about = inspect.getdoc(described) or ""
+    (_, title), *facts = zip(table.columns, table.rows[0], strict=True)
+    formulas = [
+        ("formula", " ".join((found[1] or found[2]).split()))
+        for found in list(_FORMULA.finditer(about))[:1]
+    ]
+    declared = [(p.name, f"{p.doc} (default {p.default!r})") for p in params(described)]
     found = re.search(r"Source: (.*?)\.?(?:\n\n|\Z)", about, re.DOTALL)
     sources = [("source", " ".join(found[1].split()))] if found else []
-    (_, title), *facts = summary
     return Table((title, ""), (*formulas, *facts, *declared, *sources))
+
+
+def _method_row(kind: type[Method]) -> tuple[str, ...]:
+    card = kind.card
+    sums = _SUMS[_adds_up_to(kind)]
+    return kind.title, card.kind, card.question, sums, card.cost, card.needs, card.drawbacks
+
+
+def _measure_row(kind: type[Metric]) -> tuple[str, ...]:
+    card = kind.card
+    return kind.title, card.question, card.better, card.range, card.cost, card.drawbacks
 
 
 def _adds_up_to(kind: type[Method]) -> str:
@@ -77,9 +99,10 @@ def _adds_up_to(kind: type[Method]) -> str:
     return declared if isinstance(declared, str) else ""
 
 
-def _kind(method: Method | type[Method]) -> type[Method]:
-    kind = method if isinstance(method, type) else type(method)
-    if not issubclass(kind, Method):
+def _kind(described: object) -> type[Method] | type[Metric]:
+    kind = described if isinstance(described, type) else type(described)
+    if not issubclass(kind, (Method, Metric)):
         action = "For example nni.LRP"
-        raise invalid("card", "method", "one of nni.METHODS", repr(method), action)
+        expected = "one of nni.METHODS or nni.METRICS"
+        raise invalid("card", "its argument", expected, repr(described), action)
     return kind

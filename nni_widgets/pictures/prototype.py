@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from torch import nn
 
 from nni_widgets.engine.synthesis import Synthesis
-from nni_widgets.errors import invalid
 from nni_widgets.params import as_code
 from nni_widgets.pictures.explain import class_names, picture_range
 from nni_widgets.pictures.figure import sheet_png
@@ -21,7 +20,7 @@ _SHOWN = 10
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Shown:
-    """A synthesis that shows itself: made by :func:`show`.
+    """A synthesis that shows itself: made by :func:`nni_widgets.show`.
 
     ``low`` and ``high`` are black and white of the pictures.
     """
@@ -62,14 +61,7 @@ class Shown:
         return {"image/png": picture, "text/plain": repr(self)}
 
 
-def show(made: Synthesis, model: nn.Module) -> Shown:
-    """The images of a synthesis as a picture, each with the model's answer to it.
-
-    If the model has the attributes ``classes``, ``low`` and ``high``, they are used, as by
-    :func:`explain`. Raises ``ValueError`` for anything but a :class:`Synthesis` of pictures.
-    """
-    if not isinstance(made, Synthesis):
-        action = "Show what nni.ActivationMaximization(...)(model) gives"
-        raise invalid("show", "what is shown", "a Synthesis", type(made).__name__, action)
+def shown(made: Synthesis, model: nn.Module) -> Shown:
+    """The images of a synthesis as a picture, each with the model's answer to it."""
     classes = class_names(model) or tuple(map(str, range(made.logits.shape[1])))
     return Shown(made, classes, *picture_range(model, made.images))

@@ -30,5 +30,25 @@ def test_a_card_in_words_and_as_a_table():
 
 
 def test_what_is_no_method_is_refused():
-    with pytest.raises(ValueError, match=r"one of nni.METHODS; got 3"):
+    with pytest.raises(ValueError, match=r"one of nni.METHODS or nni.METRICS; got 3"):
         card(3)
+
+
+def test_measures_have_an_overview_of_their_own():
+    table = overview(nni.METRICS)
+    assert [row[0] for row in table.rows] == [measure.title for measure in nni.METRICS]
+    assert all(cell for row in table.rows for cell in row)
+    assert {row[2] for row in table.rows} == {"higher", "lower"}
+
+
+@pytest.mark.parametrize("measure", nni.METRICS, ids=lambda measure: measure.__name__)
+def test_the_card_of_a_measure_tells_direction_parameters_and_source(measure):
+    told = dict(card(measure).rows)
+    assert {"question", "better", "range", "passes", "drawbacks", "source"} <= set(told)
+    assert {declared.name for declared in params(measure)} <= set(told)
+    assert "Quantus" not in told["source"]
+
+
+def test_methods_and_measures_do_not_go_into_one_table():
+    with pytest.raises(ValueError, match="all methods or all measures; got both"):
+        overview([nni.LRP, nni.Continuity])

@@ -28,9 +28,9 @@ _FEW = 4
 class Occlusion(Method):
     """Occlusion: how far the score falls when a window of the picture is covered.
 
-    ``R_i``: the mean of ``f(x) − f(x∖W)`` over the windows W that contain pixel i; x∖W is x with
-    all channels in W replaced by ``fill``. Windows begin every ``stride`` pixels, and one ends at
-    each border, so that every pixel is covered. Positive: what is there speaks for the target.
+    ``R_i = mean of f(x) − f(x∖W) over the windows W that contain i``; x∖W is x with all channels
+    in W replaced by ``fill``. Windows begin every ``stride`` pixels, and one ends at each border,
+    so that every pixel is covered. Positive: what is there speaks for the target.
     For the fall of a probability, explain one: ``target=lambda f: f.softmax(1)[:, 3]``.
 
     Shape: as x, signed, the same number for all channels of a pixel. Unit: that of the score.

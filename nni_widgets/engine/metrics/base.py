@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -90,7 +90,7 @@ class Metric(Declared):
 class Given(Method):
     """An attribution made elsewhere, in the place of a method: it knows only its own pictures."""
 
-    values: Tensor
+    values: Tensor = cast(Any, None)
 
     def _steps(self, model: nn.Module, x: Tensor, target: Target, layers: bool) -> Iterator[Result]:
         if self.values.shape != x.shape:

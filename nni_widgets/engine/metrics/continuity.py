@@ -61,8 +61,9 @@ class Continuity(Nearby):
 
     Unit: that of R per unit of the pixels: maps on different scales cannot be compared. Raises
     ``ValueError`` for shifts as large as the picture. Cost: an explanation per shift.
-    Source: Montavon, Samek, Müller 2018, sec. 7.1. Quantus gives the scores of patches along one
-    long slide, where it and the paper differ.
+    Source: Montavon, Samek, Müller 2018, sec. 7.1.
+
+    Quantus gives the scores of patches along one long slide, where it and the paper differ.
     """
 
     title: ClassVar[str] = "Continuity"

@@ -43,8 +43,9 @@ class Infidelity(Filling):
 
     Unit: that of the score, squared. Every sample of a batch gets the same squares and noise.
     Raises ``ValueError`` for a window larger than x. Cost: 1 forward pass per change.
-    Source: Yeh et al. 2019, def. 2.1, and its code for the two readings of R and for β. Quantus
-    goes on with the changed picture from square to square, and IᵀR there has x in it twice.
+    Source: Yeh et al. 2019, def. 2.1, and its code for the two readings of R and for β.
+
+    Quantus goes on with the changed picture from square to square, and IᵀR there has x in it twice.
     """
 
     title: ClassVar[str] = "Infidelity"
@@ -112,8 +113,10 @@ class SensitivityN(Filling):
     does, as 0.
 
     Unit: none. R counts as contributions, in any unit. Every sample of a batch gets the same sets.
-    Cost: n_sizes × n_sets forward passes. Source: Ancona et al. 2018, sec. 4. Quantus takes no
-    random sets: it removes pixels in the map's own order and correlates over the pictures.
+    Cost: n_sizes × n_sets forward passes. Source: Ancona et al. 2018, sec. 4.
+
+    Quantus takes no random sets: it removes pixels in the map's own order and correlates over the
+    pictures.
     """
 
     title: ClassVar[str] = "Sensitivity-n"

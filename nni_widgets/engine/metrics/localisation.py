@@ -64,8 +64,10 @@ class PointingGame(Localisation):
     the share of them that is inside. ``area(x)`` is what pointing at random would score.
 
     Unit: none. Raises ``ValueError`` unless there is a box for every picture. Cost: no pass.
-    Source: Zhang et al. 2016 (excitation backprop), sec. 4.1, with a tolerance of 15 pixels
-    around the object there. Quantus takes the largest absolute value.
+    Source: Zhang et al. 2016 (excitation backprop), sec. 4.1, with a tolerance of 15 pixels around
+    the object there.
+
+    Quantus takes the largest absolute value.
     """
 
     title: ClassVar[str] = "Pointing game"

@@ -33,6 +33,7 @@ class Randomisation(Metric):
     Curve: the similarity after 0, 1, … layers over the share of all layers. Raises ``ValueError``
     for more layers than there are. Cost: an explanation per layer and 1 forward pass of one sample.
     Source: Adebayo et al. 2018, sec. 3 (cascading randomisation; rank correlation and SSIM).
+
     Quantus (MPRT) goes from the layer that was defined last, not from the one that runs last.
     """
 
