@@ -35,13 +35,34 @@ window.harness = (() => {
     return Promise.race([work, new Promise(late)]);
   }
 
+  // JupyterLab does not always hear that a cell has ended: the server calls the kernel idle, the
+  // page calls it busy, for ever (ipykernel 6.31, about once in 100 notebooks on a busy machine).
+  async function unlessLost(run, panel) {
+    const {kernels} = window.jupyterapp.serviceManager;
+    const {kernel} = panel.context.sessionContext.session;
+    let over = false;
+    const ended = run.finally(() => { over = true; });
+    async function lost() {
+      for (let idle = 0; idle < 5 && !over;) {
+        await new Promise((done) => setTimeout(done, 2000));
+        await kernels.refreshRunning();
+        const known = Array.from(kernels.running()).find(({id}) => id === kernel.id);
+        idle = known?.execution_state === 'idle' && kernel.status === 'busy' ? idle + 1 : 0;
+      }
+      if (!over) throw Error(`the end of the run was lost: ${stateOfKernel()}`);
+      return ended;
+    }
+    return Promise.race([ended, lost()]);
+  }
+
   const runAll = (seconds) => within(seconds, runEveryCell());
   const runCell = (source, seconds) => within(seconds, addCell(source).then(runTheActiveCell));
   const runActiveCell = (seconds) => within(seconds, runTheActiveCell());
 
   async function runEveryCell() {
     const panel = await connectedPanel();
-    const finished = await window.jupyterapp.commands.execute('notebook:run-all-cells');
+    const run = window.jupyterapp.commands.execute('notebook:run-all-cells');
+    const finished = await unlessLost(run, panel);
     return [finished, outputs(panel)];
   }
 

@@ -24,7 +24,7 @@ from typing import Any, Self
 import nbformat
 import numpy as np
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, Playwright
+from playwright.sync_api import Browser, Error, Locator, Page, Playwright
 
 COURSE = Path(__file__).parents[2] / "course"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -201,8 +201,22 @@ def new_notebook(page: Page, cells: Sequence[str]) -> None:
 
 
 def run_all(page: Page, seconds: float = 180) -> None:
-    """Run every cell; fail with the output of the cell that failed, or when time is up."""
-    _text_of_the_run(*page.evaluate("limit => harness.runAll(limit)", seconds))
+    """Run every cell; fail with the output of the cell that failed, or when time is up.
+
+    If JupyterLab loses the end of a run, the page is loaded again, as a user would, and all is run
+    once more; it says so on stderr.
+    """
+    run = "limit => harness.runAll(limit)"
+    try:
+        finished, cells = page.evaluate(run, seconds)
+    except Error as error:
+        if "the end of the run was lost" not in str(error):
+            raise
+        print(f"{error}\nThe page is loaded again.", file=sys.stderr)
+        page.reload()
+        page.wait_for_function("() => harness.isOpen()")
+        finished, cells = page.evaluate(run, seconds)
+    _text_of_the_run(finished, cells)
 
 
 def run_cell(page: Page, source: str, seconds: float = 60) -> str:
