@@ -175,13 +175,17 @@ class Declared:
         return self.code(prefix="")
 
     def code(self, prefix: str) -> str:
-        """The Python expression that makes this value; parameters at their default are left out."""
+        """The Python expression that makes this value; parameters at their default are left out.
+
+        ``prefix`` stands before the package's own names only.
+        """
         given = (
             f"{declaration.name}={as_code(value, prefix, self._called(declaration.name))}"
             for declaration in params(self)
             if not _same(value := getattr(self, declaration.name), declaration.default)
         )
-        return f"{prefix}{type(self).__name__}({', '.join(given)})"
+        is_ours = type(self).__module__.partition(".")[0] == __package__
+        return f"{prefix if is_ours else ''}{type(self).__name__}({', '.join(given)})"
 
     def _called(self, parameter: str) -> str:
         return parameter if self.says_parameters else ""

@@ -199,6 +199,14 @@ def test_numbers_of_numpy_are_numbers() -> None:
             Everything(**wrong)
 
 
+class Mine(methods.Saliency):
+    """A method that is not of the package."""
+
+
+def test_only_the_package_s_own_names_have_its_prefix() -> None:
+    assert methods.SmoothGrad(of=Mine()).code("nni.") == "nni.SmoothGrad(of=Mine())"
+
+
 VARIANTS: list[Declared] = [
     *[cls() for cls in CLASSES],
     Everything(),

@@ -180,7 +180,8 @@ class Comparison:
 
 
 def _heading(of: Comparison) -> str:
-    sizes = f"{len(of.methods)} methods × {len(of.metrics)} measures"
+    measures = "1 measure" if len(of.metrics) == 1 else f"{len(of.metrics)} measures"
+    sizes = f"{len(of.methods)} methods × {measures}"
     heading, scores = f"{sizes} on {of.scores.samples} pictures", of.scores
     return heading if scores.done == scores.of else f"{heading}: {scores.done} of {scores.of} done"
 
