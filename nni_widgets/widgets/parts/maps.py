@@ -52,8 +52,12 @@ class MapView:
         """
         scale = scale or made.scale_for(values)
         words = made.adds_up() if words is None else words
+        self.put(values, scale, words, self._png(made, values, scale, strength))
+
+    def put(self, values: Tensor, scale: Scale, words: str, picture: bytes = b"") -> None:
+        """Show a map that is no explanation: its values, or this picture of them."""
         self._map = values
-        self._picture.value = self._png(made, values, scale, strength)
+        self._picture.value = picture or palette_png(values, scale)
         self._picture.remove_class("nn-stale")
         self._scale.value = scale_bar_png(scale)
         self._ends.value = "".join(f"<small>{end}</small>" for end in _ends(scale))

@@ -49,7 +49,8 @@ function copied(picture) {
   canvas.width = picture.naturalWidth ?? picture.width;
   canvas.height = picture.naturalHeight ?? picture.height;
   canvas.getContext("2d").drawImage(picture, 0, 0);
-  const image = picture.matches("img") ? picture.cloneNode() : new Image();
+  const drawn = () => Object.assign(new Image(), { className: picture.className });
+  const image = picture.matches("img") ? picture.cloneNode() : drawn();
   image.alt = picture.alt || picture.closest("[aria-label]")?.ariaLabel || "";
   image.style.width = picture.style.width;
   image.src = canvas.toDataURL();
@@ -61,9 +62,9 @@ function frozen(root, parts) {
   const freeze = (part) => {
     if (part.matches("img, canvas")) return copied(part).outerHTML;
     const copy = part.cloneNode(true);
-    copy.querySelector(".nn-hover")?.remove();
-    const pictures = part.querySelectorAll("img");
-    copy.querySelectorAll("img").forEach((each, i) => each.replaceWith(copied(pictures[i])));
+    copy.querySelectorAll(".nn-hover").forEach((each) => each.remove());
+    const pictures = part.querySelectorAll("img, canvas");
+    copy.querySelectorAll("img, canvas").forEach((each, i) => each.replaceWith(copied(pictures[i])));
     return copy.outerHTML;
   };
   const seen = [...root.querySelectorAll(parts)].filter((part) => !part.closest(HIDDEN));
