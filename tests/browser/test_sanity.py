@@ -1,11 +1,15 @@
 """The Sanity explorer in a real JupyterLab: with the mouse, then with the keyboard."""
 
-import numpy as np
-from playwright.sync_api import expect
+import time
 
-from tests.browser.explorers import asked, assert_in_step, picture_in
-from tests.browser.harness import fresh_page, open_notebook
+import numpy as np
+from playwright.sync_api import Locator, expect
+
+from tests.browser.explorers import asked, assert_in_step, decoded, open_explorer, picture_in
+from tests.browser.harness import fresh_page, open_notebook, run_cell
+from tests.browser.test_explorer_notebook import NOTHING_DIRTY
 from tests.browser.test_more_explorers import (
+    GIVEN,
     assert_all_can_use_it,
     click_a_class,
     opened,
@@ -13,6 +17,12 @@ from tests.browser.test_more_explorers import (
     redraws,
     slide,
 )
+
+PATIENCE = 120_000  # milliseconds: a busy machine is late, not wrong
+DRAIN = "explorer.drain(120)"
+MAPS_IN_THE_KERNEL = """import base64
+for each in explorer._maps:
+    print(base64.b64encode(each._picture.value).decode())"""
 
 
 def test_sanity(page):
@@ -65,25 +75,47 @@ def test_sanity(page):
 
 
 def test_a_saved_notebook_keeps_the_columns(page, lab, chromium):
-    explorer = opened(page, "nni.explore_sanity(model, x)")
-    expect(explorer.locator(".nn-curves summary")).to_be_visible()
-    layers = explorer.locator(".nn-n_layers")
-    redraws(page, explorer.locator("img.nn-forgetful-4"), lambda: slide(page, layers, 1.0))
-    expect(explorer.locator(".nn-drawn-anew")).to_contain_text("5 of 5")
-    asked(page, "''")
-    expected = [picture_in(each) for each in explorer.locator("img.nn-heatmap").all()]
+    page.set_default_timeout(PATIENCE)
+    explorer = open_explorer(page, *GIVEN, "nni.explore_sanity(model, x)")
+    expect(explorer.locator(".nn-curves summary")).to_be_visible(timeout=PATIENCE)
+    run_cell(page, f"{DRAIN}; explorer.n_layers = 5; {DRAIN};", seconds=300)
+    expect(explorer.locator(".nn-drawn-anew")).to_contain_text("5 of 5", timeout=PATIENCE)
+    expected = [decoded(each) for each in run_cell(page, MAPS_IN_THE_KERNEL).split()]
+    assert len(expected) == 10
+    for shown, wanted in zip(heatmaps(explorer, 10), expected, strict=True):
+        becomes(shown, wanted)
     page.evaluate("() => harness.save()")
+    page.wait_for_function(NOTHING_DIRTY)
     saved = page.url.rpartition("/")[2].partition("?")[0]
     lab.shut_down_kernels()
     with fresh_page(lab, chromium) as later:
+        later.set_default_timeout(PATIENCE)
         open_notebook(later, saved)
         still = later.locator(".nn-still")
-        expect(still.locator(".nn-fate")).to_have_count(5)
+        expect(still.locator(".nn-fate")).to_have_count(5, timeout=PATIENCE)
         expect(still.locator(".nn-fate").nth(3)).to_contain_text("Guided backprop")
         expect(still.locator(".nn-fate").nth(3)).to_contain_text("rank correlation 0.")
         expect(still).not_to_contain_text("point at a pixel")
-        shown = still.locator("img.nn-heatmap").all()
-        for each, before in zip(shown, expected, strict=True):
-            expect(each).to_be_visible()
-            assert "heatmap of " in each.get_attribute("alt")
-            np.testing.assert_array_equal(picture_in(each), before)
+        for shown, before in zip(heatmaps(still, 10), expected, strict=True):
+            expect(shown).to_be_visible()
+            assert "heatmap of " in shown.get_attribute("alt")
+            becomes(shown, before)
+
+
+def heatmaps(parent: Locator, count: int) -> list[Locator]:
+    """The heatmaps in this, as soon as they are so many."""
+    shown = parent.locator("img.nn-heatmap")
+    expect(shown).to_have_count(count, timeout=PATIENCE)
+    return shown.all()
+
+
+def becomes(shown: Locator, expected: np.ndarray) -> None:
+    """Wait until an image shows this, pixel by pixel."""
+    deadline = time.monotonic() + PATIENCE / 1000
+    while True:
+        expect(shown).to_have_js_property("complete", True, timeout=PATIENCE)
+        found = picture_in(shown)
+        if np.array_equal(found, expected) or time.monotonic() > deadline:
+            break
+        shown.page.wait_for_timeout(200)
+    np.testing.assert_array_equal(found, expected)

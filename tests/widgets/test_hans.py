@@ -100,7 +100,7 @@ def test_wiping_the_mark_changes_the_answer(explorer, hans, data, eights):
     wiped = x.clone()
     wiped[:, :, top:bottom, left:right] = 0
     assert not np.any(the(explorer, "nn-scores").marks[0].y[1]), "nothing is changed yet"
-    assert explorer._after.view.layout.visibility == "hidden"
+    assert explorer._maps[2].view.layout.visibility == "hidden"
     sets(the(explorer, "nn-change"), index=1)
     found = explorer.drain().found
     assert explorer.change == "wiped"
@@ -112,7 +112,7 @@ def test_wiping_the_mark_changes_the_answer(explorer, hans, data, eights):
     torch.testing.assert_close(found.pair.heatmap(1), relevance(hans, wiped, 8)[0])
     assert the(explorer, "nn-changed").value == picture_png(wiped[0])
     assert f"{COUNT} of {COUNT} are called 8; with the box wiped, 0 of {COUNT}" in repr(explorer)
-    assert explorer._after.view.layout.visibility is None
+    assert explorer._maps[2].view.layout.visibility is None
     assert the(explorer, "nn-after-map").value != the(explorer, "nn-before-map").value
 
 
@@ -430,7 +430,7 @@ def test_what_a_saved_notebook_keeps(explorer):
 def test_pixels_are_read(explorer):
     sends(explorer._page, type="hover", pane=0, x=2.5 / 28, y=1.5 / 28)
     value = float(explorer.found.mean[1, 2])
-    assert f"pixel (2, 1): {value:+.4g}" in explorer._mean._hover.value
+    assert f"pixel (2, 1): {value:+.4g}" in explorer._maps[0]._hover.value
 
 
 def test_what_is_known_is_not_computed_again(explorer, monkeypatch):

@@ -177,7 +177,7 @@ class LineChart:
         scale = self._heights.scale
         low = lines.min() if scale.min is None else scale.min
         high = lines.max() if scale.max is None else scale.max
-        self._heights.tick_values = _round_numbers(float(low), float(high))
+        self._heights.tick_values = round_numbers(float(low), float(high))
 
     def point(self, x: float, *heights: float) -> None:
         """Put a dot here, or one on each of the first lines."""
@@ -235,7 +235,7 @@ class FlowChart:
         parts = np.vstack([[row.arrived for row in rows] - lost.sum(0), lost])
         low, high = np.minimum(parts, 0).sum(0).min(), np.maximum(parts, 0).sum(0).max()
         self._labels = tuple(row.label for row in rows)
-        self._ticks.tick_values = _round_numbers(float(low), float(high))
+        self._ticks.tick_values = round_numbers(float(low), float(high))
         self.widget.layout.height = f"{_ROWS_MARGIN + _ROW_HEIGHT * len(rows)}px"
         self.widget.fig_margin = {"top": 4, "bottom": 26, "left": self._margin(), "right": 14}
         with self._bars.hold_sync():
@@ -272,7 +272,7 @@ class FlowChart:
             self._on_choose(self._labels[int(index)])
 
 
-def _round_numbers(low: float, high: float) -> np.ndarray[Any, Any]:
+def round_numbers(low: float, high: float) -> np.ndarray[Any, Any]:
     """Two to six multiples of 1, 2 or 5 times a power of ten between these."""
     width = high - low
     if not width > 0:

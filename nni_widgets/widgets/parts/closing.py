@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import ipywidgets as widgets
+from ipycanvas.canvas import _CANVAS_MANAGER
 
 
 def close_all(widget: Any) -> None:
-    """Close a widget and every widget it is made of, so that none stays registered."""
+    """Close a widget and every widget it is made of, so that none stays registered.
+
+    What draws on every canvas of the process is no part of one of them.
+    """
     seen: dict[int, widgets.Widget] = {}
     _collect(widget, seen)
     for part in seen.values():
@@ -16,6 +20,8 @@ def close_all(widget: Any) -> None:
 
 
 def _collect(item: Any, seen: dict[int, widgets.Widget]) -> None:
+    if item is _CANVAS_MANAGER:
+        return
     if isinstance(item, widgets.Widget):
         if id(item) not in seen:
             seen[id(item)] = item

@@ -36,7 +36,7 @@ class Pane(MapView):
     ) -> None:
         super().__init__()
         self._on_change, self._quiet = on_change, Quiet()
-        self._kept = _labelled(methods)
+        self._kept = labelled(methods)
         self.explanation: Explanation | None = None
         self._picker = widgets.Dropdown(
             description="method", style={"description_width": "84px"}
@@ -117,16 +117,16 @@ class Pane(MapView):
         return self._picker.value if self._picker.value in alike else (*alike, _name(method))[0]
 
 
-def _labelled(methods: Iterable[Method]) -> dict[str, Method]:
+def labelled(methods: Iterable[Method]) -> dict[str, Method]:
     """The methods by name; those that share a name are numbered."""
-    labelled: dict[str, Method] = {}
+    found: dict[str, Method] = {}
     for method in methods:
         label, number = _name(method), 1
-        while label in labelled:
+        while label in found:
             number += 1
             label = f"{_name(method)} ({number})"
-        labelled[label] = method
-    return labelled
+        found[label] = method
+    return found
 
 
 def _name(method: Method) -> str:

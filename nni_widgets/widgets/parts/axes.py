@@ -1,0 +1,47 @@
+"""The frames of charts: axes and figures of one look, in the colours of the theme."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import bqplot
+
+INK = "var(--jp-ui-font-color1, #222)"
+TEXT = {"font-size": "12px", "fill": INK}
+_SIDES = "top", "right", "bottom", "left"
+
+
+def axis(scale: bqplot.Scale, side: str, label: str = "", **looks: Any) -> bqplot.Axis:
+    """An axis on this side of the chart, with its words, and without grid lines unless asked."""
+    usual = {"tick_style": TEXT, "grid_lines": "none", "label_offset": "32px"}
+    return bqplot.Axis(scale=scale, side=side, label=label, **(usual | looks))
+
+
+def figure(
+    name: str,
+    marks: Sequence[bqplot.Mark],
+    axes: Sequence[bqplot.Axis],
+    size: tuple[int, int],
+    margin: tuple[int, int, int, int] = (10, 12, 40, 48),
+    padding: tuple[float, float] = (0.0, 0.0),
+) -> bqplot.Figure:
+    """A chart of this size in pixels, with nothing in it but its marks and axes.
+
+    ``name`` is its CSS class; ``margin`` in pixels at the top, right, bottom and left; ``padding``
+    within the scales, across and up, as a share of the chart.
+    """
+    made = bqplot.Figure(
+        marks=list(marks),
+        axes=list(axes),
+        fig_margin=dict(zip(_SIDES, margin, strict=True)),
+        padding_x=padding[0],
+        padding_y=padding[1],
+        background_style={"fill": "transparent"},
+        animation_duration=0,
+        display_toolbar=False,
+        min_aspect_ratio=0.3,
+        max_aspect_ratio=6,
+    )
+    made.layout.width, made.layout.height = (f"{length}px" for length in size)
+    return made.add_class(name)
