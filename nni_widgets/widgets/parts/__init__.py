@@ -4,8 +4,8 @@ What is explained: ``subject``, ``inputs``, ``samples``, ``upload``, and ``pad``
 asked of it: ``scores``, ``classes``, ``layer_choice``, ``channel_choice``. Pictures: ``maps`` (a
 heatmap, or a plain picture), ``panes`` (a heatmap with its method), ``tiles``, ``frame`` (dragged
 over a picture), ``patches`` (chosen on one), ``overlay`` (drawn over one), ``film``. Numbers:
-``charts``, ``objective``. Controls: ``panel`` (of declared parameters), ``controls``,
-``rule_table``, ``lrp_rules``; ``quiet`` and ``closing`` are for whoever makes them. Words and
-files: ``status``, ``copied``, ``files``. What only the browser can do: ``page``, ``labels``.
-``last`` is what need not be computed again.
+``charts``, ``axes`` (the frames of charts), ``objective``. Controls: ``panel`` (of declared
+parameters), ``controls``, ``rule_table``, ``lrp_rules``; ``quiet`` and ``closing`` are for whoever
+makes them. Words and files: ``status``, ``copied``, ``files``. What only the browser can do:
+``page``, ``labels``. ``last`` is what need not be computed again.
 """

@@ -8,6 +8,8 @@ from typing import Any
 import bqplot
 import numpy as np
 
+from nni_widgets.widgets.parts.axes import axis, figure
+
 _MOST, _LETTERS = 10, 6
 _COLOURS = "#7b8794", "#e66101"
 
@@ -34,23 +36,14 @@ class BeforeAfter:
             y=np.ones(len(self._shown)), opacities=[0.0], padding=0.0, **looks
         )
         self._columns.on_element_click(self._clicked)
-        text = {"font-size": "12px", "fill": "var(--jp-ui-font-color1, #222)"}
-        self.widget = bqplot.Figure(
-            marks=[self._bars, self._columns],
-            axes=[
-                bqplot.Axis(scale=names, tick_style=text, grid_lines="none"),
-                bqplot.Axis(scale=shares, side="left", tick_style=text, num_ticks=3,
-                            tick_format=".1f", grid_lines="none"),
-            ],
-            fig_margin={"top": 8, "bottom": 26, "left": 34, "right": 6},
-            background_style={"fill": "transparent"},
-            animation_duration=0,
-            display_toolbar=False,
-            min_aspect_ratio=0.5,
-            max_aspect_ratio=4,
-        )  # fmt: skip
-        self.widget.layout.width, self.widget.layout.height = "252px", "210px"
-        self.widget.add_class("nn-scores")
+        self.widget = figure(
+            "nn-scores",
+            [self._bars, self._columns],
+            [axis(names, "bottom"), axis(shares, "left", num_ticks=3, tick_format=".1f")],
+            (252, 210),
+            margin=(8, 6, 26, 34),
+            padding=(0, 0.025),
+        )
 
     def show(self, before: np.ndarray[Any, Any], after: np.ndarray[Any, Any] | None) -> None:
         """Show the probability of each class ``(K,)``, before and perhaps after."""

@@ -11,6 +11,8 @@ import bqplot
 import numpy as np
 from torch import Tensor
 
+from nni_widgets.widgets.parts.axes import INK, figure
+
 _LOOKS = (
     ("#e66101", "circle", "●"),
     ("#8a63d2", "square", "■"),
@@ -22,7 +24,6 @@ _LOOKS = (
     ("#c0392b", "square", "■"),
     ("#4e8a2e", "triangle-up", "▲"),
 )
-_INK = "var(--jp-ui-font-color1, #222)"
 _FAINT = 0.25
 
 
@@ -34,31 +35,26 @@ class GroupPlot:
         self._places: list[np.ndarray[Any, Any]] = []
         scales = {"x": bqplot.LinearScale(), "y": bqplot.LinearScale()}
         self._ring = bqplot.Scatter(
-            x=[], y=[], scales=scales, fill=False, stroke=_INK, stroke_width=2,
+            x=[], y=[], scales=scales, fill=False, stroke=INK, stroke_width=2,
             default_size=190,
         )  # fmt: skip
         self._marks = [
             bqplot.Scatter(
                 x=[], y=[], scales=scales, colors=[colour], marker=marker, default_size=64,
-                stroke=_INK,
+                stroke=INK,
             )
             for colour, marker, _ in _LOOKS
         ]  # fmt: skip
         for number, mark in enumerate(self._marks):
             mark.on_element_click(partial(self._clicked, number))
-        self.widget = bqplot.Figure(
-            marks=[self._ring, *self._marks],
-            padding_x=0.06,
-            padding_y=0.06,
-            fig_margin={"top": 6, "bottom": 6, "left": 6, "right": 6},
-            background_style={"fill": "transparent"},
-            animation_duration=0,
-            display_toolbar=False,
-            min_aspect_ratio=0.5,
-            max_aspect_ratio=4,
+        self.widget = figure(
+            "nn-group-plot",
+            [self._ring, *self._marks],
+            [],
+            (252, 220),
+            margin=(6, 6, 6, 6),
+            padding=(0.06, 0.06),
         )
-        self.widget.layout.width, self.widget.layout.height = "252px", "220px"
-        self.widget.add_class("nn-group-plot")
 
     def show(self, layout: Tensor, groups: Tensor, group: int | None, place: int) -> None:
         """Show the maps at these places ``(N, 2)``, each with the look of its group ``(N,)``.

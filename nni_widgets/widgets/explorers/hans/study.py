@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from nni_widgets.engine.methods import LRP, METHODS
-from nni_widgets.engine.methods.base import AnyMethod
+from nni_widgets.engine.methods.base import AnyMethod, as_method
 from nni_widgets.errors import invalid
-from nni_widgets.params import Declared, param
+from nni_widgets.params import Declared, param, params
 from nni_widgets.pictures.boxes import Box
 from nni_widgets.pictures.render import Level
 
+WHO = "HansExplorer"
 AS_IT_IS, WIPED, MARKED = CHANGES = "as it is", "wiped", "marked"
 BLACK, MEAN = "black", "mean"
 MOST_GROUPS = 9
@@ -99,13 +102,35 @@ class Collection:
         return after
 
 
+def class_number(given: Any, classes: Sequence[str], what: str = "label") -> int:
+    """A class by its name or number. Raises ``ValueError``."""
+    if isinstance(given, str) and given in classes:
+        return classes.index(given)
+    if isinstance(given, bool) or given not in range(len(classes)):
+        expected = f"a class: a name, or a number from 0 to {len(classes) - 1}"
+        raise invalid(WHO, what, expected, repr(given), "Try 0")
+    return int(given)
+
+
+def with_parameters(study: Study, given: Mapping[str, Any]) -> Study:
+    """The study with other parameters. Raises ``ValueError``."""
+    known = [each.name for each in params(study)]
+    for name in given:
+        if name not in known:
+            action = "See the help of nni.explore_hans"
+            raise invalid(WHO, "a parameter", f"one of {', '.join(known)}", name, action)
+    method = {"method": as_method(given["method"])} if "method" in given else {}
+    replaced: Study = study.replace(**{**given, **method})
+    return replaced
+
+
 def first_of(labels: Tensor, label: int, count: int, name: str) -> Tensor:
     """The numbers of the first pictures of a class. Raises ``ValueError`` for too few."""
     found = (labels == label).nonzero().flatten()[:count]
     if len(found) < _FEWEST:
         what = f"the number of pictures of class {name}"
         expected = f"at least {_FEWEST}, for groups"
-        raise invalid("HansExplorer", what, expected, len(found), "Choose another class")
+        raise invalid(WHO, what, expected, len(found), "Choose another class")
     return found
 
 

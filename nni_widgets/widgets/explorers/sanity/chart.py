@@ -8,6 +8,8 @@ from typing import Any
 import bqplot
 import numpy as np
 
+from nni_widgets.widgets.parts.axes import axis, figure
+
 _COLOURS = ("#e66101", "#5e3c99", "#009e73", "#0072b2", "#cc79a7", "#8c6d1f", "#56b4e9", "#666666")
 _STROKES = ("solid", "dashed", "dotted", "dash_dotted")
 _MARKERS = {"circle": "●", "square": "■", "triangle-up": "▲", "diamond": "◆", "triangle-down": "▼"}
@@ -58,34 +60,18 @@ class LikenessChart:
             x=[], y=[], scales=scales, colors=[_LEVEL], padding=0.0, opacities=[0.0]
         )
         self._columns.on_element_click(self._clicked)
-        text = {"font-size": "12px", "fill": "var(--jp-ui-font-color1, #222)"}
-        self._ticks = bqplot.Axis(
-            scale=self._across,
-            label="layers drawn anew",
-            label_offset="32px",
-            tick_style=text,
-            grid_lines="none",
+        self._ticks = axis(self._across, "bottom", "layers drawn anew")
+        self._heights = axis(
+            self._up, "left", tick_format=".1f", tick_values=_HEIGHTS[2:], grid_lines="solid"
         )
-        self._heights = bqplot.Axis(
-            scale=self._up,
-            side="left",
-            tick_style=text,
-            tick_format=".1f",
-            tick_values=_HEIGHTS[2:],
+        self.widget = figure(
+            "nn-likeness",
+            [*self._lines, self._columns],
+            [self._ticks, self._heights],
+            (300, 230),
+            margin=(8, 10, 44, 40),
+            padding=(0, 0.04),
         )
-        self.widget = bqplot.Figure(
-            marks=[*self._lines, self._columns],
-            axes=[self._ticks, self._heights],
-            padding_y=0.04,
-            fig_margin={"top": 8, "bottom": 44, "left": 40, "right": 10},
-            background_style={"fill": "transparent"},
-            animation_duration=0,
-            display_toolbar=False,
-            min_aspect_ratio=0.5,
-            max_aspect_ratio=4,
-        )
-        self.widget.layout.width, self.widget.layout.height = "300px", "230px"
-        self.widget.add_class("nn-likeness")
 
     def show(self, curves: Sequence[Curve], level: int) -> None:
         """Show what is known of these curves, and mark the level."""

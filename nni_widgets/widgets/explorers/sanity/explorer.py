@@ -136,9 +136,7 @@ class SanityExplorer(Scaffold[Checked]):
         curves = widgets.VBox([*stepped, self._panel.box])
         gallery = widgets.HBox([column.view for column in self._columns]).add_class("nn-row")
         asked = widgets.HBox([ask, self._answer]).add_class("nn-row")
-        below = (
-            widgets.VBox([gallery, asked, self._table]).add_class("nn-last").add_class("nn-gallery")
-        )
+        below = widgets.VBox([gallery, asked, self._table]).add_class("nn-last")
         return Parts(
             maps=[each for column in self._columns for each in column.maps],
             pictures=[curves.add_class("nn-curve-column"), below],

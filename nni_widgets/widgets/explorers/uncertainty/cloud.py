@@ -8,14 +8,8 @@ import bqplot
 import numpy as np
 
 from nni_widgets.engine.uncertainty import Dirichlet, Prediction
-from nni_widgets.widgets.explorers.uncertainty.figures import (
-    CHOSEN,
-    INK,
-    PLAIN,
-    SECOND,
-    axis,
-    figure,
-)
+from nni_widgets.widgets.explorers.uncertainty.colours import CHOSEN, PLAIN, SECOND
+from nni_widgets.widgets.parts.axes import INK, axis, figure
 
 _MOST_CLASSES, _MOST_POINTS = 10, 50
 _SPREAD, _LETTERS = 0.32, 9
@@ -43,15 +37,14 @@ class Cloud:
         self._beliefs = bqplot.Lines(
             x=[0.0, 0.0], y=[0.0, 0.0], scales=scales, colors=[SECOND], stroke_width=3
         )
-        self._names = axis(classes, "", "bottom", tick_values=[])
-        heights = axis(shares, "probability", "left", tick_format=".1f", tick_values=[0, 0.5, 1])
-        margin = {"top": 10, "bottom": 26, "left": 48, "right": 12}
+        self._names = axis(classes, "bottom", tick_values=[])
+        heights = axis(shares, "left", "probability", tick_format=".1f", tick_values=[0, 0.5, 1])
         self.widget = figure(
             "nn-cloud",
             [self._beliefs, self._others, self._predicted, self._means],
             [self._names, heights],
             (404, 200),
-            fig_margin=margin,
+            margin=(10, 12, 26, 48),
         )
 
     def show(

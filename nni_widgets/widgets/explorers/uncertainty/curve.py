@@ -10,8 +10,9 @@ import ipywidgets as widgets
 import numpy as np
 from torch import Tensor
 
-from nni_widgets.widgets.explorers.uncertainty.figures import PLAIN, axis, figure
+from nni_widgets.widgets.explorers.uncertainty.colours import PLAIN
 from nni_widgets.widgets.explorers.uncertainty.work import ANGLES
+from nni_widgets.widgets.parts.axes import axis, figure
 from nni_widgets.widgets.parts.charts import LINE_COLOURS
 
 _CLASSES = 3
@@ -50,8 +51,8 @@ class AngleCurve:
             "nn-angle-curve",
             [self._now, self._lines, self._doubt],
             [
-                axis(turn, "turned by, in degrees", "bottom", tick_values=ticks, tick_format="d"),
-                axis(scales["y"], "", "left", tick_values=[0, 0.5, 1], tick_format=".1f"),
+                axis(turn, "bottom", "turned by, in degrees", tick_values=ticks, tick_format="d"),
+                axis(scales["y"], "left", tick_values=[0, 0.5, 1], tick_format=".1f"),
             ],
             (404, 210),
         )

@@ -12,14 +12,9 @@ import numpy as np
 
 from nni_widgets.engine.uncertainty import Reliability, fit_temperature, nll, reliability
 from nni_widgets.pictures.numbers import number, percent
-from nni_widgets.widgets.explorers.uncertainty.figures import (
-    CHOSEN,
-    PLAIN,
-    SECOND,
-    axis,
-    figure,
-)
+from nni_widgets.widgets.explorers.uncertainty.colours import CHOSEN, PLAIN, SECOND
 from nni_widgets.widgets.explorers.uncertainty.work import HeldOut
+from nni_widgets.widgets.parts.axes import axis, figure
 from nni_widgets.widgets.parts.controls import button
 
 _BINS = 10
@@ -77,8 +72,8 @@ class ReliabilityView:
             "nn-reliability",
             [self._bars, diagonal, self._dots],
             [
-                axis(shares[0], "confidence", "bottom", **ends),
-                axis(shares[1], "accuracy", "left", **ends),
+                axis(shares[0], "bottom", "confidence", **ends),
+                axis(shares[1], "left", "accuracy", **ends),
             ],
             (252, 220),
         )
@@ -94,11 +89,11 @@ class ReliabilityView:
             "nn-confidence",
             [self._counts],
             [
-                axis(shares[0], "", "bottom", visible=False),
-                axis(counts, "pictures", "left", num_ticks=2, tick_format="~s"),
+                axis(shares[0], "bottom", visible=False),
+                axis(counts, "left", "pictures", num_ticks=2, tick_format="~s"),
             ],
             (252, 80),
-            fig_margin={"top": 6, "bottom": 6, "left": 48, "right": 12},
+            margin=(6, 12, 6, 48),
         )
         self._words = widgets.HTML().add_class("nn-words").add_class("nn-calibration-words")
         self._fit = button("Fit temperature", on_fit)
