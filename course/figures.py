@@ -17,6 +17,7 @@ from torch import Tensor
 
 from nni_widgets.pictures.colours import SIGNED, UNSIGNED
 from nni_widgets.pictures.explanation import Explanation
+from nni_widgets.pictures.figure import plain
 from nni_widgets.pictures.heatmap import Scale, scale_of
 from nni_widgets.pictures.numbers import number
 from nni_widgets.pictures.render import input_image, magnified, palette_image, png
@@ -178,12 +179,12 @@ def _page(
     for place, (name, tile) in enumerate(tiles.items()):
         left, top = width * (place % columns) + 7, height * (place // columns)
         shown = magnified(tile, max(1, _TILE // max(tile.size)))
-        draw.text((left, top + 14), _plain(name), INK, font, anchor="lm")
+        draw.text((left, top + 14), plain(name), INK, font, anchor="lm")
         page.paste(shown, (left, top + 26))
         draw.rectangle(
             (left - 1, top + 25, left + shown.width, top + 26 + shown.height), outline=FAINT
         )
-        draw.text((left, top + 234), _plain(captions.get(name, "")), INK, font, anchor="lm")
+        draw.text((left, top + 234), plain(captions.get(name, "")), INK, font, anchor="lm")
     if scale:
         _scale_bar(page, draw, font, scale)
     return page
@@ -205,15 +206,8 @@ def _scale_bar(
     low, high = (number(end, digits=2) for end in (scale.low, scale.limit))
     top = page.height - 30
     page.paste(bar.resize((160, 14)), (67, top))
-    draw.text((60, top + 7), _plain(low), INK, font, anchor="rm")
+    draw.text((60, top + 7), plain(low), INK, font, anchor="rm")
     draw.text((235, top + 7), high, INK, font, anchor="lm")
-
-
-def _plain(text: str) -> str:
-    """The text in the letters that Pillow's own font has."""
-    spoken = {"Σ": "sum ", "ε": "epsilon", "γ": "gamma", "α": "alpha", "β": "beta", "⁺": "+",
-              "ᴮ": "B", "−": "-", "×": "x"}  # fmt: skip
-    return "".join(spoken.get(letter, letter) for letter in text)
 
 
 def _losses(lost: dict[str, float], largest: float) -> str:

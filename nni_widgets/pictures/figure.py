@@ -21,8 +21,9 @@ _STRIP = 28
 _BAR_WIDTH, _BAR_HEIGHT = 14, 56
 _GAP, _SMALL_GAP, _LINE, _FONT_SIZE = 12, 4, 18, 13
 _INK, _FRAME, _PAPER = "#333333", "#bbbbbb", "#ffffff"
-_SPOKEN = {"Σ": "sum ", "−": "-", "′": "'", "×": "x", "ε": "epsilon", "γ": "gamma", "α": "alpha",
-           "β": "beta", "∂": "d", "⁺": "+", "ᴮ": "B"}  # fmt: skip
+_SPOKEN = {"Σ": "sum ", "−": "-", "–": "-", "′": "'", "×": "x", "·": ".", "±": "+/-", "°": " deg",
+           "ε": "epsilon", "γ": "gamma", "α": "alpha", "β": "beta", "λ": "lambda", "σ": "sigma",
+           "∂": "d", "⁺": "+", "ᴮ": "B", "→": "->", "≤": "<=", "≥": ">="}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,4 +168,6 @@ def plain(text: str) -> str:
     """The text in the letters that Pillow's own font has."""
     for sign, words in _SPOKEN.items():
         text = text.replace(sign, words)
-    return unicodedata.normalize("NFKD", text).encode("ascii", "replace").decode("ascii")
+    parts = unicodedata.normalize("NFKD", text)
+    letters = "".join(part for part in parts if not unicodedata.combining(part))
+    return letters.encode("ascii", "replace").decode("ascii")

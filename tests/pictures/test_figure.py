@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from nni_widgets.pictures.colours import SIGNED
-from nni_widgets.pictures.figure import Panel, figure_png
+from nni_widgets.pictures.figure import Panel, figure_png, plain
 from nni_widgets.pictures.heatmap import Scale
 
 
@@ -78,3 +78,8 @@ def test_any_input_has_a_figure(image, values):
 def test_no_panel_is_no_figure():
     with pytest.raises(ValueError, match="figure_png: panels must be at least one"):
         figure_png([])
+
+
+def test_words_in_a_picture_have_letters_that_its_font_knows():
+    assert plain("p̄ = 0.87 ± 0.01 at −70°") == "p = 0.87 +/- 0.01 at -70 deg"
+    assert plain("ΣR ≤ λ²") == "sum R <= lambda2"

@@ -32,12 +32,15 @@ def _least(dtype: torch.dtype) -> float:
     return torch.finfo(dtype).tiny * torch.finfo(dtype).eps
 
 
-def divide_by_positive(relevance: Tensor, z: Tensor) -> Tensor:
+def divide_by_positive(relevance: Tensor, z: Tensor, least: Tensor | None = None) -> Tensor:
     """``relevance / z`` for sums of one sign, where z = 0 only if all that it sums are 0.
 
     What comes out there is large and wrong, and is only ever multiplied by these zeros. It takes
-    the memory of ``z``.
+    the memory of ``z``. Where z must be at least ``least``, it is set to that: convolutions that
+    work in tiles give rounding noise in the place of zeros, and noise over noise can be anything.
     """
+    if least is not None:
+        torch.maximum(z, least, out=z)
     if z.dtype == torch.float16:
         return divide(relevance, z)
     return torch.div(relevance, z.add_(_TINY), out=z)

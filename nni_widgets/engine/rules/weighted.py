@@ -85,7 +85,7 @@ class Gamma(Rule):
     def _for_positive(self, layer: Affine, relevance: Tensor) -> Share:
         weight = modified(layer.weight, "gamma", self._favour, self.gamma)
         bias = None if layer.bias is None else self._favour(layer.bias)
-        s = divide_by_positive(relevance, layer.forward(weight, bias))
+        s = divide_by_positive(relevance, layer.forward(weight, bias), least=layer.z)
         return Share(
             (layer.transpose(weight, s).mul_(layer.a),),
             lambda: into_bias(layer, s) + self.gamma * into_bias(layer, s, "+"),
@@ -137,7 +137,7 @@ class AlphaBeta(Rule):
         if self.alpha > 1:
             negative = (layer.z - positive).clamp_(max=0)
             down = divide(relevance, negative).mul_(1 - self.alpha)
-        up = divide_by_positive(relevance, positive).mul_(self.alpha)
+        up = divide_by_positive(relevance, positive, least=layer.z).mul_(self.alpha)
         return Share(
             (parts.spread(up, down),),
             lambda: into_bias(layer, up, "+") + into_bias(layer, down, "-"),
@@ -159,7 +159,8 @@ class ZPlus(Rule):
     def __call__(self, op: Op, relevance: Tensor) -> Share:
         layer = affine(op)
         parts = _Parts(layer)
-        up = divide_by_positive(relevance, parts.positive(with_bias=False))
+        least = layer.z if layer.bias is None else None
+        up = divide_by_positive(relevance, parts.positive(with_bias=False), least)
         return Share((parts.spread(up, None),))
 
 
