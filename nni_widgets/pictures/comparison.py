@@ -182,7 +182,8 @@ class Comparison:
 def _heading(of: Comparison) -> str:
     measures = "1 measure" if len(of.metrics) == 1 else f"{len(of.metrics)} measures"
     sizes = f"{len(of.methods)} methods × {measures}"
-    heading, scores = f"{sizes} on {of.scores.samples} pictures", of.scores
+    scores = of.scores
+    heading = f"{sizes} on {scores.samples} picture{'s' if scores.samples > 1 else ''}"
     return heading if scores.done == scores.of else f"{heading}: {scores.done} of {scores.of} done"
 
 

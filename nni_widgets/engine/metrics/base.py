@@ -107,8 +107,8 @@ class Given(Method):
 class Subject:
     """A method, the pictures it explains and the model: what a metric asks its questions.
 
-    The target is decided once, on x. Several metrics can share one subject: the attribution is
-    made once. ``who`` begins the sentences of errors.
+    The target is decided once, on x; ``score`` is f(x), (N,), float64. Several metrics can share
+    one subject: the attribution is made once. ``who`` begins the sentences of errors.
     """
 
     def __init__(
@@ -121,6 +121,7 @@ class Subject:
         self.model, self.x = model, x.detach()
         self.logits = logits_of(self.who, model, self.x)
         self.selection = resolve(target, self.logits, self.who)
+        self.score = self.selection(self.logits).double()
         self._forward = ForwardOnly(self.who, model)
 
     @cached_property
@@ -133,11 +134,6 @@ class Subject:
     def attribution(self) -> Tensor:
         """R(x), shaped like x, float64."""
         return self.result.values.double()
-
-    @cached_property
-    def score(self) -> Tensor:
-        """f(x), (N,), float64."""
-        return self.selection(self.logits).double()
 
     def attributions(self, pictures: Tensor, sample: Tensor) -> Tensor:
         """The attributions of other pictures (M, ...), in float64.

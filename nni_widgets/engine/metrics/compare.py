@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, count
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -94,13 +96,25 @@ def _with_chance(methods: dict[str, Method | Tensor], seed: int) -> dict[str, Me
     if any(isinstance(method, RandomAttribution) for method in methods.values()):
         return methods
     chance = RandomAttribution(seed=seed)
-    return {**methods, repr(chance) if chance.title in methods else chance.title: chance}
+    names = chain([chance.title, repr(chance)], (f"{chance!r} {at}" for at in count(2)))
+    return {**methods, next(name for name in names if name not in methods): chance}
+
+
+def _listed(what: str, given: Any, example: str) -> list[Any]:
+    """The values of a list, or of a dictionary by names."""
+    action = f"For example [{example}]"
+    if not isinstance(given, Iterable) or isinstance(given, (Tensor, str)):
+        raise invalid(_WHO, what, "a list or a dictionary", type(given).__name__, action)
+    values = list(given.values() if isinstance(given, Mapping) else given)
+    if not values:
+        raise invalid(_WHO, what, "at least one", "none", action)
+    if isinstance(given, Mapping) and not all(isinstance(name, str) for name in given):
+        raise invalid(_WHO, what, "named by strings", repr(list(given)), "Put the names in quotes")
+    return values
 
 
 def _named_methods(methods: Methods) -> dict[str, Method | Tensor]:
-    given = list(methods.values() if isinstance(methods, Mapping) else methods)
-    if not given:
-        raise invalid(_WHO, "methods", "at least one", "none", "For example [nni.LRP()]")
+    given = _listed("methods", methods, "nni.LRP()")
     values = [one if isinstance(one, Tensor) else as_method(one) for one in given]
     if isinstance(methods, Mapping):
         return dict(zip(methods, values, strict=True))
@@ -109,9 +123,7 @@ def _named_methods(methods: Methods) -> dict[str, Method | Tensor]:
 
 
 def _named_metrics(metrics: Metrics) -> dict[str, Metric]:
-    values = list(metrics.values() if isinstance(metrics, Mapping) else metrics)
-    if not values:
-        raise invalid(_WHO, "metrics", "at least one", "none", "For example [nni.Selectivity()]")
+    values = _listed("metrics", metrics, "nni.Selectivity()")
     for one in values:
         if not isinstance(one, Metric):
             expected, action = "measures such as nni.Selectivity()", "Call the class to make one"

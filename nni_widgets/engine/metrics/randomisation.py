@@ -161,8 +161,9 @@ def _redrawn(
     """A copy of the model in which the layers with these numbers are drawn anew."""
     with torch.inference_mode(False), torch.no_grad():
         changed = _copied(model)
+        modules = dict(changed.named_modules())
         for number in numbers:
-            _redraw(changed.get_submodule(names[number]), (seed + 1) * _FAR_APART + number)
+            _redraw(modules[names[number]], (seed + 1) * _FAR_APART + number)
     return changed
 
 
@@ -180,13 +181,13 @@ def _redraw(module: nn.Module, seed: int) -> None:
     """Draw a module's own parameters anew, on the CPU, so that every device gets the same."""
     fresh = copy.deepcopy(module).cpu()
     parameters = list(fresh.parameters(recurse=False))
-    versions = [parameter._version for parameter in parameters]
+    before = [(parameter._version, parameter.clone()) for parameter in parameters]
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         if callable(reset := getattr(fresh, "reset_parameters", None)):
             reset()
-        for parameter, version in zip(parameters, versions, strict=True):
-            if parameter._version == version:
+        for parameter, (version, values) in zip(parameters, before, strict=True):
+            if parameter._version == version and parameter.equal(values):
                 parameter.normal_(float(parameter.mean()), float(parameter.std(correction=0)))
     for mine, new in zip(_own(module), _own(fresh), strict=True):
         mine.copy_(new)

@@ -40,9 +40,9 @@ class UncertainAttribution:
 
     ``deviation`` is their standard deviation (with T − 1; 0 for one sample). ``agreement`` is the
     share of the samples whose sign is that of the mean, 0 to 1, and 0 where the mean is 0: what is
-    near 1 can be relied on, near a half it cannot. ``prediction`` holds the answers of the same
-    samples; ``selection`` is the explained target, None where each sample explained its own class.
-    ``passes`` counts forward and backward passes of the model per picture.
+    near 1 can be relied on, near a half it cannot. All are float32 at least. ``prediction`` holds
+    the answers of the same samples; ``selection`` is the explained target, None where each sample
+    explained its own class. ``passes`` counts forward and backward passes of the model per picture.
     """
 
     x: Tensor
@@ -252,19 +252,19 @@ class _Watched(Around):
 class _Statistics:
     """Running statistics of maps that come some versions at a time: ``(W, N, ...)``.
 
+    They are kept in float32 at least: in bfloat16, 256 + 1 is 256.
     Source: Chan, Golub, LeVeque 1983 (updating formulae for means and variances).
     """
 
     def __init__(self, x: Tensor) -> None:
-        self.mean = torch.zeros_like(x)
+        nothing = torch.zeros_like(x, dtype=torch.promote_types(x.dtype, torch.float32))
+        self.mean = self._squares = self._positive = self._negative = nothing
         self.shares: dict[int, Share] = {}
         self._count = 0
-        self._squares = torch.zeros_like(x)
-        self._positive, self._negative = torch.zeros_like(x), torch.zeros_like(x)
 
     def add(self, values: Tensor, predicted: Tensor) -> None:
         """Count these maps; ``predicted`` ``(W, N)`` are the classes that each version predicts."""
-        old, new = self._count, len(values)
+        old, new, values = self._count, len(values), values.to(self.mean)
         mean = values.mean(0)
         change = mean - self.mean
         within = (values - mean).square().sum(0)

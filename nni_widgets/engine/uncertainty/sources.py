@@ -148,7 +148,7 @@ class Ensemble(Source):
         if not 1 <= count <= len(members):
             expected = f"from 1 to {len(members)}, the members of the model"
             raise invalid("Ensemble", "n_members", expected, repr(count), "Try None")
-        return _MemberVersions("Ensemble", members[:count])
+        return _MemberVersions("Ensemble", members[:count], x)
 
     def _members(self, model: Any) -> Sequence[Any]:
         members = getattr(model, "members", model)
@@ -243,18 +243,18 @@ class _MemberVersions(Versions):
 
     mixing = "never"
 
-    def __init__(self, who: str, members: Sequence[nn.Module]) -> None:
+    def __init__(self, who: str, members: Sequence[nn.Module], x: Tensor) -> None:
         super().__init__(who, len(members))
         self.first, self._members = members[0], members
-
-    def logits(self, x: Tensor, which: Tensor) -> Tensor:
-        answers = [self._answers(self._members[number], x) for number in which.tolist()]
-        classes = {answer.shape[1] for answer in answers}
+        with torch.no_grad():
+            classes = {self._answers(member, x[:1]).shape[1] for member in members}
         if len(classes) > 1:
             given = " and ".join(map(str, sorted(classes)))
             action = "Put together networks for the same classes"
             raise invalid(self.who, "the number of classes", "that of all", given, action)
-        return torch.stack(answers)
+
+    def logits(self, x: Tensor, which: Tensor) -> Tensor:
+        return torch.stack([self._answers(self._members[at], x) for at in which.tolist()])
 
     def asked(self, x: Tensor, which: Tensor, sample: Tensor) -> tuple[nn.Module, Tensor]:
         return self._members[int(which[0])], x[sample]

@@ -47,7 +47,8 @@ class Thinned(Around):
     own, or has one sample for all.
 
     Shape: as the model. Raises :class:`UnsupportedOperation` where dropout reads a tensor whose
-    first axis is not the batch. Cost: a forward pass, and the masks.
+    first axis is not the batch, or is inside a recurrent layer or attention.
+    Cost: a forward pass, and the masks.
     Source: Srivastava et al. 2014, sec. 4; Gal, Ghahramani 2016, sec. 3.
     """
 
@@ -115,6 +116,14 @@ _FORMS: dict[Callable[..., Any], _Form] = {
 }
 
 
+_RECURRENT = {torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu}
+_ATTENTION: dict[Callable[..., Any], int] = {
+    functional.multi_head_attention_forward: 10,
+    functional.scaled_dot_product_attention: 4,
+}
+"""At which place of the arguments attention has the p of its dropout."""
+
+
 class _Thinning(TorchFunctionMode):
     """Answers each call of dropout with the masks of one sample, or of one for each row."""
 
@@ -127,6 +136,9 @@ class _Thinning(TorchFunctionMode):
         kwargs = kwargs or {}
         form = _FORMS.get(func)
         if form is None:
+            if _inner_p(func, args, kwargs) > 0:
+                expected, given = "a call of its own", f"a part of {func.__name__}"
+                _refuse("dropout", expected, given, "Let the model call nn.Dropout behind it")
             return func(*args, **kwargs)
         value = args[0] if args else kwargs["input"]
         p = args[1] if len(args) > 1 else kwargs.get("p", 0.5)
@@ -151,7 +163,7 @@ class _Thinning(TorchFunctionMode):
 
     def _check_rows(self, value: Tensor) -> None:
         if value.shape[:1] != (self.rows,):
-            _refuse(value, self.rows)
+            _refuse_rows(value, self.rows)
 
     def _factor_and_shift(
         self, form: _Form, value: Tensor, p: float
@@ -179,7 +191,7 @@ class _Spreading(_Thinning):
         elif value.shape[:1] == (networks * self.rows,):
             rows = value.unflatten(0, (networks, self.rows))
         else:
-            _refuse(value, self.rows)
+            _refuse_rows(value, self.rows)
         made = rows * factor[:, None]
         return (made if shift is None else made + shift[:, None]).flatten(0, 1)
 
@@ -215,7 +227,20 @@ class _Masks:
             return (torch.rand((_BLOCK, *shape), generator=generator) >= p).float()
 
 
-def _refuse(value: Tensor, rows: int) -> NoReturn:
+def _inner_p(func: Any, args: Any, kwargs: dict[str, Any]) -> float:
+    """The p of the dropout that an operation does inside, where no mask can be put."""
+    if func in _RECURRENT:
+        is_packed = isinstance(args[3], (list, tuple))
+        layers, p = args[5:7] if is_packed else args[4:6]
+        return float(p) if layers > 1 else 0.0
+    place = _ATTENTION.get(func, len(args))
+    return float(args[place] if place < len(args) else kwargs.get("dropout_p", 0.0))
+
+
+def _refuse_rows(value: Tensor, rows: int) -> NoReturn:
     expected, given = f"a tensor with one row for each of {rows}", f"shape {tuple(value.shape)}"
-    action = "Let the batch be its first axis"
-    raise UnsupportedOperation(sentence("Thinned", "what dropout reads", expected, given, action))
+    _refuse("what dropout reads", expected, given, "Let the batch be its first axis")
+
+
+def _refuse(what: str, expected: str, given: str, action: str) -> NoReturn:
+    raise UnsupportedOperation(sentence("Thinned", what, expected, given, action))

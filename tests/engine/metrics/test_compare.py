@@ -13,6 +13,7 @@ from nni_widgets.engine.metrics.compare import Scores, score_all
 from nni_widgets.engine.metrics.completeness import Completeness
 from nni_widgets.engine.metrics.flipping import Selectivity
 from nni_widgets.engine.metrics.sparseness import Sparseness
+from nni_widgets.engine.targets import Difference
 
 torch.manual_seed(0)
 MODEL = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
@@ -122,6 +123,8 @@ def test_names() -> None:
     named = next(score_all(MODEL, X, {"a": Saliency(), "Random": X}, {"b": Sparseness()}))
     assert named.methods == ("a", "Random", "RandomAttribution()")
     assert (named.chance, list(named.metrics)) == ("RandomAttribution()", ["b"])
+    taken = {"Random": Saliency(), "RandomAttribution()": X}
+    assert next(score_all(MODEL, X, taken, metrics)).methods == (*taken, "RandomAttribution() 2")
 
 
 def test_chance_is_there_once_and_its_seed_decides() -> None:
@@ -144,6 +147,11 @@ def test_chance_is_there_once_and_its_seed_decides() -> None:
         (X[:0], [Saliency()], [Sparseness()], None, "at least one sample"),
         (X * torch.nan, [Saliency()], [Sparseness()], None, "pixels that are NaN"),
         (X, [Saliency()], [Sparseness()], 7, "target must be a class from 0 to 2"),
+        (X, [Saliency()], [Sparseness()], Difference(0, 7), "target must be a class from 0 to 2"),
+        (X, Saliency(), [Sparseness()], None, "methods must be a list or a dictionary; got Sal"),
+        (X, X, [Sparseness()], None, "methods must be a list or a dictionary; got Tensor"),
+        (X, [Saliency()], Sparseness(), None, "metrics must be a list or a dictionary; got Spa"),
+        (X, {1: Saliency()}, [Sparseness()], None, r"methods must be named by strings; got \[1\]"),
     ],
 )
 def test_what_nothing_can_be_asked_about_is_refused(

@@ -19,6 +19,7 @@ from nni_widgets.engine.metrics.similarity import (
     ranks,
     structural_similarity,
 )
+from nni_widgets.engine.uncertainty import Averaged, MCDropout
 from tests.engine.common import assert_near, build
 from tests.engine.test_common import nothing_changes
 from tests.oracle.nets import NETS
@@ -177,6 +178,19 @@ def test_what_cannot_reset_itself_keeps_mean_and_spread() -> None:
     assert weight.std() == pytest.approx(2, abs=0.1)
     together = torch.stack([weight.flatten(), model.weight.detach().flatten()])
     assert abs(float(torch.corrcoef(together)[0, 1])) < 0.05
+
+
+def test_a_reset_behind_the_back_of_autograd_counts() -> None:
+    class Ours(nn.Linear):
+        def reset_parameters(self) -> None:
+            self.weight.data.fill_(7)
+            self.bias.data.zero_()
+
+    model = Ours(6, 3).eval()
+    nn.init.normal_(model.weight)
+    changed = randomised(model, torch.rand(1, 6), 1)
+    assert changed.weight.unique().tolist() == [7]
+    assert not changed.bias.any()
 
 
 def test_weights_computed_from_others_are_drawn_too() -> None:
@@ -392,6 +406,20 @@ def test_a_batch_is_its_samples_one_by_one_and_again_the_same() -> None:
     assert_near(together, alone, 1e-9)
     assert torch.equal(together, metric(model, x, GradientTimesInput(), 1))
     assert not torch.equal(together, metric.replace(seed=1)(model, x, GradientTimesInput(), 1))
+
+
+def test_the_mean_prediction_of_an_uncertain_model() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 9), nn.Dropout(), nn.Linear(9, 3)).eval()
+    x = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    source = MCDropout(n_samples=5)
+    averaged = Averaged(model, source)
+    assert layers_from_top(averaged, x) == ("3", "1")
+    found = Randomisation()(averaged, x, Gradient())
+    before = Gradient()(averaged, x, target := averaged(x).argmax(1))
+    after = Gradient()(Averaged(randomised(model, x, 2), source), x, target)
+    assert_near(found, Randomisation().likeness(before.double(), after.double()), 1e-6)
+    assert 0 < found.abs().max() < 0.9
 
 
 def test_nothing_of_the_users_changes() -> None:

@@ -241,6 +241,18 @@ def test_agreement_is_a_share_of_signs(model, x):
     assert found.agreement.unique().tolist() == [pytest.approx(2 / 3)]  # of 2, -2, -1
 
 
+def test_short_floats_do_not_lose_count():
+    model = nn.Sequential(nn.Dropout(), nn.Linear(4, 2)).eval().bfloat16()
+
+    def always_a_half(model, x, target):
+        model(x.repeat(2, 1))
+        return torch.full_like(x, 0.5)
+
+    found = uncertain(model, torch.ones(1, 4).bfloat16(), always_a_half, MCDropout(n_samples=300))
+    assert (found.agreement == 1).all()
+    assert (found.mean == 0.5).all()
+
+
 def test_only_statistics_are_kept(model, x):
     one, many = (
         uncertain(model, x, nni.Gradient(), MCDropout(n_samples=count), 0) for count in (40, 400)
@@ -291,6 +303,10 @@ def test_refusals(model, x):
         uncertain(model, x, nni.LRP(), target=[0, 1])
     with pytest.raises(ValueError, match=r"method must be a method"):
         uncertain(model, x, nni.LRP)
+    other = nn.Sequential(nn.Flatten(), nn.Linear(64, 5)).eval().double()
+    for target in (0, 4, "each"):
+        with pytest.raises(ValueError, match=r"^Ensemble: the number of classes must be that of"):
+            uncertain([other, model], x, nni.Gradient(), Ensemble(), target=target)
     found = uncertain(model, x, nni.LRP(), MCDropout(n_samples=2))
     with pytest.raises(ValueError, match=r"^of_predicted: k must be a class from 0 to 2; got 3"):
         found.of_predicted(3)

@@ -341,6 +341,67 @@ def test_the_batch_must_be_the_first_axis_of_what_dropout_reads():
         Thinned(Turned().eval())(torch.rand(3, 7))
 
 
+class Recurrent(nn.Module):
+    """Dropout between the layers of a recurrent network, and one behind it."""
+
+    def __init__(self, kind=nn.LSTM, layers=2, p=0.5):
+        super().__init__()
+        self.rows = kind(7, 7, layers, dropout=p, batch_first=True)
+        self.drop, self.last = nn.Dropout(0.5), nn.Linear(7, 3)
+
+    def forward(self, x):
+        return self.last(self.drop(self.rows(x)[0][:, -1]))
+
+
+class Packed(Recurrent):
+    """As above, of a packed sequence."""
+
+    def forward(self, x):
+        packed = nn.utils.rnn.pack_padded_sequence(x, [5] * len(x), batch_first=True)
+        return self.last(self.drop(self.rows(packed)[1][0][-1]))
+
+
+class Attention(nn.Module):
+    """Dropout inside attention, and one behind it."""
+
+    def __init__(self, p=0.5):
+        super().__init__()
+        self.rows = nn.MultiheadAttention(7, 1, dropout=p, batch_first=True)
+        self.drop, self.last = nn.Dropout(0.5), nn.Linear(7, 3)
+
+    def forward(self, x):
+        return self.last(self.drop(self.rows(x, x, x)[0].mean(1)))
+
+
+class Scaled(nn.Module):
+    """Attention as a function, with dropout in any mode."""
+
+    def forward(self, x):
+        attended = functional.scaled_dot_product_attention(x, x, x, dropout_p=0.5)
+        return functional.dropout(attended.mean(1), 0.5)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [Recurrent(), Recurrent(nn.GRU), Recurrent(nn.RNN), Packed(), Attention(), Scaled()],
+    ids=["lstm", "gru", "rnn", "packed", "attention", "function"],
+)
+def test_dropout_that_takes_no_mask_is_refused_not_left_out(model):
+    x = torch.rand(2, 5, 7)
+    with pytest.raises(nni.UnsupportedOperation, match=r"^Thinned: dropout must be a call of its"):
+        Thinned(model.eval())(x)
+    with pytest.raises(nni.UnsupportedOperation, match=r"^Thinned: dropout must be a call of its"):
+        nni.MCDropout(n_samples=2)(model.eval(), x)
+
+
+@pytest.mark.parametrize(
+    "model", [Recurrent(p=0.0), Recurrent(layers=1, p=0.0), Packed(p=0.0), Attention(p=0.0)]
+)
+def test_recurrent_layers_and_attention_without_dropout_are_thinned(model):
+    samples = nni.MCDropout(n_samples=4)(model.eval(), torch.rand(2, 5, 7)).logits
+    assert (samples[0] != samples[1]).any()
+
+
 def test_a_model_in_training_mode_is_refused_and_named():
     model, x = build("sequential")
     model[8].train()
