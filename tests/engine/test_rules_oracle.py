@@ -37,7 +37,7 @@ from nni_widgets.engine.rules import (
 from nni_widgets.errors import UnsupportedOperation
 from tests.oracle import lrp
 from tests.oracle.closed_forms import HandWorkedLRP
-from tests.oracle.graph import Affine, Input
+from tests.oracle.graph import Affine, Gather, Input
 from tests.oracle.hand_graphs import HAND
 from tests.oracle.nets import NETS, Case, Net
 from tests.oracle.random_nets import nets
@@ -143,6 +143,8 @@ def only_units_before(net: Beside, node: int) -> bool:
             return True
         case Affine(source):
             return node in net.given and only_units_before(net, source)
+        case Gather(source):
+            return only_units_before(net, source)
     return False
 
 
@@ -320,8 +322,9 @@ STABLE = [rule for rule in RULES if rule not in EXTREME and rule != AlphaBeta()]
 def test_random_nets(
     case: Case, draw: python_random.Random, dtype: torch.dtype, rules: list[Rule]
 ) -> None:
-    rule = draw.choice(rules)
-    compare(case, random(case), LRP(rules=rule), reference(rule), {}, dtype,
+    rule, net = draw.choice(rules), random(case)
+    first = {node: in_units_of(net, node, rule) for node in first_layers(net)}
+    compare(case, net, LRP(rules=rule), reference(rule), first, dtype,
             tolerance("", rule, dtype))  # fmt: skip
 
 

@@ -351,7 +351,7 @@ def test_the_temperature_computes_nothing_again(explorer):
     assert explorer._worker._generation == before
 
 
-def test_the_reliability_diagram_is_of_pictures_that_no_fit_has_seen(opened, model, pictures, held_out):
+def test_the_reliability_diagram_is_of_pictures_no_fit_has_seen(opened, model, pictures, held_out):
     explorer = opened(nni.explore_uncertainty(model, pictures, FEW, held_out=held_out))
     x, y = held_out
     for temperature in (1.0, 0.2):
