@@ -5,13 +5,20 @@ window.harness = (() => {
 
   const isOpen = () => Boolean(window.jupyterapp?.shell.currentWidget?.context);
 
+  // The kernel's first answer does not always come through, either: then nothing else will.
+  function answered(kernel) {
+    const late = (_, fail) => setTimeout(
+      () => fail(Error(`the kernel's first answer was lost: ${stateOfKernel()}`)), 40000);
+    return Promise.race([kernel.info, new Promise(late)]);
+  }
+
   // A request that is sent while the kernel still connects is lost: wait for its answer first.
   async function connectedPanel() {
     await window.jupyterapp.restored;
     const panel = window.jupyterapp.shell.currentWidget;
     await panel.context.ready;
     await panel.context.sessionContext.ready;
-    await panel.context.sessionContext.session.kernel.info;
+    await answered(panel.context.sessionContext.session.kernel);
     return panel;
   }
 
@@ -36,7 +43,7 @@ window.harness = (() => {
   }
 
   // JupyterLab does not always hear that a cell has ended: the server calls the kernel idle, the
-  // page calls it busy, for ever (ipykernel 6.31, about once in 100 notebooks on a busy machine).
+  // page waits for ever (ipykernel 6.31 and 7.0.1, about once in 100 notebooks).
   async function unlessLost(run, panel) {
     const {kernels} = window.jupyterapp.serviceManager;
     const {kernel} = panel.context.sessionContext.session;
@@ -47,7 +54,7 @@ window.harness = (() => {
         await new Promise((done) => setTimeout(done, 2000));
         await kernels.refreshRunning();
         const known = Array.from(kernels.running()).find(({id}) => id === kernel.id);
-        idle = known?.execution_state === 'idle' && kernel.status === 'busy' ? idle + 1 : 0;
+        idle = known?.execution_state === 'idle' ? idle + 1 : 0;
       }
       if (!over) throw Error(`the end of the run was lost: ${stateOfKernel()}`);
       return ended;

@@ -203,14 +203,14 @@ def new_notebook(page: Page, cells: Sequence[str]) -> None:
 def run_all(page: Page, seconds: float = 180) -> None:
     """Run every cell; fail with the output of the cell that failed, or when time is up.
 
-    If JupyterLab loses the end of a run, the page is loaded again, as a user would, and all is run
-    once more; it says so on stderr.
+    If JupyterLab loses the kernel's first answer or the end of a run, the page is loaded again, as
+    a user would, and all is run once more; it says so on stderr.
     """
     run = "limit => harness.runAll(limit)"
     try:
         finished, cells = page.evaluate(run, seconds)
     except Error as error:
-        if "the end of the run was lost" not in str(error):
+        if " was lost: " not in str(error):
             raise
         print(f"{error}\nThe page is loaded again.", file=sys.stderr)
         page.reload()
