@@ -17,32 +17,6 @@ EVIDENCE = "softplus"
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """The numbers by which a classifier of digits is trained on distorted pictures.
-
-    From ``rotation_degrees`` on they are the largest distortions of a picture. ``scale`` is common
-    to both axes, ``aspect`` each axis' own; ``thinning`` and ``thickening`` are the largest shares
-    of the eroded or dilated picture.
-    """
-
-    seed: int = 0
-    threads: int = 1
-    epochs: int = 16
-    batch_size: int = 128
-    peak_learning_rate: float = 3e-3
-    warm_up: float = 0.2
-    weight_decay: float = 1e-4
-    rotation_degrees: float = 12.0
-    scale: float = 0.2
-    aspect: float = 0.1
-    shear_degrees: float = 8.0
-    shift_pixels: float = 4.0
-    elastic_pixels: float = 1.5
-    thinning: float = 0.3
-    thickening: float = 0.6
-
-
-@dataclass(frozen=True)
 class PlainRecipe:
     """The numbers by which a classifier of digits is trained on the pictures as they are."""
 
@@ -53,6 +27,26 @@ class PlainRecipe:
     peak_learning_rate: float = 3e-3
     warm_up: float = 0.2
     weight_decay: float = 1e-4
+
+
+@dataclass(frozen=True)
+class Recipe(PlainRecipe):
+    """The numbers by which a classifier of digits is trained on distorted pictures.
+
+    From ``rotation_degrees`` on they are the largest distortions of a picture. ``scale`` is common
+    to both axes, ``aspect`` each axis' own; ``thinning`` and ``thickening`` are the largest shares
+    of the eroded or dilated picture.
+    """
+
+    epochs: int = 16
+    rotation_degrees: float = 12.0
+    scale: float = 0.2
+    aspect: float = 0.1
+    shear_degrees: float = 8.0
+    shift_pixels: float = 4.0
+    elastic_pixels: float = 1.5
+    thinning: float = 0.3
+    thickening: float = 0.6
 
 
 MILD = Recipe(scale=0.1, aspect=0.0, shift_pixels=2.0, thinning=0.0, thickening=0.0)

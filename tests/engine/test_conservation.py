@@ -216,4 +216,8 @@ def test_rounding_noise_where_nothing_is_does_not_grow(rule: Rule) -> None:
         warnings.simplefilter("ignore")  # of a graphics card that is not there
         with torch.backends.mkldnn.flags(enabled=False):
             found = LRP(rules=rules)(model.float(), x)
-    assert_near(found.double(), expected, 0.1)  # another winner of a pooling costs 0.03
+    sums, right = (each.double().flatten(1).sum(1) for each in (found, expected))
+    assert_near(sums, right, 1e-5)
+    far = (found - expected).flatten(1).norm(dim=1) / expected.flatten(1).norm(dim=1)
+    assert far.median() < 1e-5  # in others the noise decides which pixel wins a pooling
+    assert far.max() < 0.2
