@@ -9,7 +9,17 @@ from torch import Tensor, nn
 
 import nni_widgets as nni
 from nni_widgets.engine.methods import LRP, Result
-from nni_widgets.engine.rules import AlphaBeta, Epsilon, Gamma, Rule, WSquare, ZBox, Zero, ZPlus
+from nni_widgets.engine.rules import (
+    AlphaBeta,
+    Epsilon,
+    Gamma,
+    ProportionalPool,
+    Rule,
+    WSquare,
+    ZBox,
+    Zero,
+    ZPlus,
+)
 from tests.oracle import lrp
 from tests.oracle.graph import Affine
 from tests.oracle.lrp import normalise
@@ -210,14 +220,10 @@ def test_the_books_are_kept_per_sample_where_a_layer_joins_samples_with_channels
 def test_rounding_noise_where_nothing_is_does_not_grow(rule: Rule) -> None:
     """Sixteen pictures and more go through tiles, which leave noise where all inputs are zero."""
     model, (x, _) = nni.models.load("digits-cnn-nobias"), nni.data.digits("test")[:16]
-    rules = {":conv": rule, "*": Epsilon()}
+    rules = {":conv": rule, ":maxpool": ProportionalPool(), "*": Epsilon()}  # no ties in pooling
     expected = LRP(rules=rules)(model.double(), x.double())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a graphics card that is not there
         with torch.backends.mkldnn.flags(enabled=False):
             found = LRP(rules=rules)(model.float(), x)
-    sums, right = (each.double().flatten(1).sum(1) for each in (found, expected))
-    assert_near(sums, right, 1e-5)
-    far = (found - expected).flatten(1).norm(dim=1) / expected.flatten(1).norm(dim=1)
-    assert far.median() < 1e-5  # in others the noise decides which pixel wins a pooling
-    assert far.max() < 0.2
+    assert_near(found.double(), expected, 1e-4)
