@@ -1,14 +1,15 @@
 """The derivative at a layer by a pass whose graph begins there: nothing below it is kept.
 
 Where the layer is, a tape tells once for each model, shape and layer. Then the model runs as it is,
-and only its torch calls are counted: this costs little more than a plain pass.
+and only its torch calls are counted, or, in an ``nn.Sequential``, its children: this costs little
+more than a plain pass.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import torch
@@ -33,7 +34,7 @@ class Above:
 
 @dataclass(frozen=True, eq=False)
 class _Place:
-    """The layer's name, and the torch calls up to that which makes its output."""
+    """The layer's name, and the counted torch calls up to that which makes its output."""
 
     label: str
     calls: tuple[Callable[..., Any], ...]
@@ -58,13 +59,13 @@ def above(
     key = (x.shape[1:], x.dtype, layer)
     place = places.get(key)
     if place is not None:
-        cut = _run(who, model, x, len(place.calls))
+        cut = _run(who, model, x, place.label, len(place.calls))
         if cut is not None and tuple(cut.calls) == place.calls:
             return _differentiated(place.label, cut, start)
     elif key in places:
         return None
     op = find()
-    cut = _run(who, model, x, op.call)
+    cut = _run(who, model, x, op.label, op.call)
     if cut is None or not torch.equal(cut.output.detach(), op.results[0]):
         places[key] = None
         return None
@@ -73,16 +74,20 @@ def above(
     return found
 
 
-class _Cut(TorchFunctionMode):
+class _Counted(TorchFunctionMode):
     """Runs every call as it is, and begins a graph at the result of one of them."""
 
     output: Tensor
     logits: Tensor
 
-    def __init__(self, at: int) -> None:
+    def __init__(self, model: nn.Module, at: int) -> None:
         super().__init__()
-        self._at = at
+        self._model, self._at = model, at
         self.calls: list[Callable[..., Any]] = []
+
+    def __call__(self, x: Tensor) -> Tensor:
+        with self:
+            return cast(Tensor, self._model(x))
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
@@ -101,11 +106,42 @@ class _Cut(TorchFunctionMode):
         return result if is_written else self.output.clone()
 
 
-def _run(who: str, model: nn.Module, x: Tensor, at: int) -> _Cut | None:
-    start, cut = x.detach().clone(), _Cut(at)
+class _Chain:
+    """Runs the children of an ``nn.Sequential``, and begins a graph at the output of one."""
+
+    output: Tensor
+    logits: Tensor
+
+    def __init__(self, model: nn.Sequential, name: str) -> None:
+        self._model, self._name = model, name
+        self.calls: list[Callable[..., Any]] = []
+
+    def __call__(self, x: Tensor) -> Tensor:
+        for name, child in self._model._modules.items():
+            x = child(x)
+            if name == self._name and isinstance(x, Tensor):
+                torch.set_grad_enabled(True)
+                self.output = x.detach().requires_grad_()
+                x = self.output.clone()
+        return x
+
+
+_Cut = _Counted | _Chain
+
+
+def _cut(model: nn.Module, label: str, call: int) -> _Cut:
+    if type(model) is nn.Sequential and label in model._modules:
+        changed = "forward" in vars(model) or model._forward_hooks or model._forward_pre_hooks
+        if not changed:
+            return _Chain(model, label)
+    return _Counted(model, call)
+
+
+def _run(who: str, model: nn.Module, x: Tensor, label: str, call: int) -> _Cut | None:
+    cut = _cut(model, label, call)
     try:
-        with torch.no_grad(), cut:
-            cut.logits = run(who, model, start)
+        with torch.no_grad():
+            cut.logits = run(who, cut, x.detach().clone())
             check_logits(who, cut.logits)
     except ValueError:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -69,7 +70,7 @@ def _all_finite(x: Tensor) -> bool:
     return math.isfinite(float(x.detach().sum())) or bool(x.isfinite().all())
 
 
-def run(who: str, model: nn.Module, x: Tensor) -> Any:
+def run(who: str, model: Callable[[Tensor], Any], x: Tensor) -> Any:
     """``model(x)``, its failure told with the shape that caused it."""
     try:
         return model(x)

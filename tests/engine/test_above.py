@@ -118,3 +118,19 @@ def test_a_part_that_is_not_differentiated_is_left_to_the_tape() -> None:
     x = NETS["plain"].input()
     op = Op("relu", "", (), (), (), (model.conv(x).relu().detach(),), torch.relu, (), {}, call=2)
     assert above("test", model, x, "relu", lambda: op, start_at) is None
+
+
+@pytest.mark.parametrize("how", ["hook", "forward"])
+def test_a_sequential_that_does_more_than_its_children_is_not_taken_for_one(how: str) -> None:
+    model, x = build(NETS["plain"])
+    assert type(model) is nn.Sequential
+    begun_at(model, x, "1")
+    if how == "hook":
+        model.register_forward_hook(lambda _, __, made: made * 2)
+    else:
+        model.forward = lambda x: nn.Sequential.forward(model, x) * 2
+    for _ in range(2):
+        part, (tape, op) = begun_at(model, x, "1"), on_tape(model, x, "1")
+        assert part is not None
+        assert_near(part.logits, tape.logits, 1e-12)
+        assert_near(part.gradient, head_gradient(tape, op, start_at(tape.logits)), 1e-12)
