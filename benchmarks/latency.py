@@ -78,6 +78,7 @@ def main() -> None:
     openings(repetitions)
     answers(repetitions)
     photographs(repetitions)
+    trust(repetitions)
     print(f"load after: {os.getloadavg()[0]:.1f}")
 
 
@@ -107,7 +108,7 @@ def answers(repetitions: int) -> None:
                 slider = explorer.locator(f".nn-{case.slider}").first
                 seen = repeated(repetitions, slide, page, explorer, slider)
                 tell(f"drag of {case.slider}, {case.method}", case.goal, seen, last=last)
-        run_cell(page, "explorer.pad.strokes = nni.widgets.inputs.EXAMPLES[0]")
+        run_cell(page, "explorer.pad.strokes = [[(14, 6), (13, 22)]]")
         tell("cancel, SmoothGrad of 10000", CANCEL, repeated(repetitions, cancel, page, explorer))
 
 
@@ -122,9 +123,66 @@ def photographs(repetitions: int) -> None:
             run_cell(page, "explorer.close()")
 
 
+def trust(repetitions: int) -> None:
+    """The rows of the explorers of quality and uncertainty: a click, a key or a drag."""
+    cases = (
+        ("a patch removed", "digits-cnn", "explore_quality(model, x)", "left", patch, LAST),
+        ("drag of n_layers", "digits-cnn", "explore_sanity(model, x)", "forgetful-0", layers, MOVE),
+        ("another group", "digits-hans", "explore_hans()", "mean-map", group, LAST),
+        ("digit turned", "digits-dropout", "explore_uncertainty(model, x)", "moved", angle, MOVE),
+        ("its maps", "digits-dropout", "explore_uncertainty(model, x)", "mean-map", angle, MOVE),
+    )
+    for what, model, call, picture, act, event in cases:
+        given = f"model = nni.models.load('{model}')", "x, _ = nni.data.digits('test')[:10]"
+        with page_of_a_lab() as page:
+            explorer = open_explorer(page, *given, f"nni.{call}")
+            asked(page, "''")
+            place = explorer.locator(f"img.nn-{picture}")
+            seen = repeated(repetitions, answered, page, explorer, place, act, event)
+        tell(f"{what}, {call.partition('(')[0]}", SEVERAL, seen, last=False)
+
+
+def answered(
+    page: Page,
+    explorer: Locator,
+    picture: Locator,
+    act: Callable[[Locator, int], None],
+    event: int,
+    number: int,
+) -> Times:
+    """Do this and wait for the picture; then wait until the kernel is at rest."""
+    times = latency(page, picture, lambda: act(explorer, number), event)
+    asked(page, "''")
+    return times
+
+
+def patch(explorer: Locator, number: int) -> None:
+    """Click another patch of the board of 7 × 7."""
+    board = explorer.locator(".nn-patches")
+    box = board.bounding_box()
+    places = {"x": (1 + number % 5, box["width"]), "y": (2 + number // 5, box["height"])}
+    board.click(position={axis: (n + 0.5) / 7 * side for axis, (n, side) in places.items()})
+
+
+def layers(explorer: Locator, _: int) -> None:
+    """Draw layers anew, from none to all and back, to all."""
+    wiggle(explorer.page, explorer.locator(".nn-n_layers"))
+
+
+def group(explorer: Locator, number: int) -> None:
+    """Choose a group of the maps by the keyboard."""
+    explorer.locator(".nn-group select").focus()
+    explorer.page.keyboard.press("ArrowDown" if number % 2 == 0 else "ArrowUp")
+
+
+def angle(explorer: Locator, _: int) -> None:
+    """Turn the digit to and fro."""
+    wiggle(explorer.page, explorer.locator(".nn-angle"))
+
+
 def another(page: Page, explorer: Locator, _: int) -> Times:
     """Look at a photograph drawn by lot."""
-    return latency(page, explorer, lambda: explorer.locator(".nn-random").click(), LAST)
+    return latency(page, heatmap(explorer), lambda: explorer.locator(".nn-random").click(), LAST)
 
 
 def repeated(times: int, act: Callable[..., Times], *arguments: object) -> list[Times]:
@@ -153,7 +211,7 @@ def stroke(page: Page, explorer: Locator, number: int) -> Times:
     low = 0.7 + number / 100
     points = [(0.3 + 0.02 * k, 0.2 + (low - 0.2) * k / 15) for k in range(16)]
     pad = explorer.locator(".nn-pad canvas")
-    return latency(page, explorer, lambda: drag(page, pad, points), RELEASE)
+    return latency(page, heatmap(explorer), lambda: drag(page, pad, points), RELEASE)
 
 
 def slide(page: Page, explorer: Locator, slider: Locator, number: int) -> Times:
@@ -161,21 +219,26 @@ def slide(page: Page, explorer: Locator, slider: Locator, number: int) -> Times:
     dot = f"[({4 + number}, 4)]"
     run_cell(page, f"explorer.pad.strokes = [{dot}, [(14, 6), (13, 22)]]")
     asked(page, "''")
-    return latency(page, explorer, lambda: wiggle(page, slider), MOVE)
+    return latency(page, heatmap(explorer), lambda: wiggle(page, slider), MOVE)
 
 
-def latency(page: Page, explorer: Locator, act: Callable[[], None], event: int) -> Times:
+def latency(page: Page, picture: Locator, act: Callable[[], None], event: int) -> Times:
     """From the last event that changed something to the first and the last picture after it.
 
     0 if the picture before that event is already the last one. Nothing else runs in the page or the
     kernel meanwhile; a second without a new picture is the end.
     """
-    with watch(page, explorer.locator("img.nn-heatmap").first) as seen:
+    with watch(page, picture) as seen:
         act()
         seen.settle(QUIET)
         since = seen._read("events")[event]
         later = [change.at - since for change in seen.changes() if change.at >= since] or [0.0]
     return min(later), max(later)
+
+
+def heatmap(explorer: Locator) -> Locator:
+    """The first heatmap of an explorer."""
+    return explorer.locator("img.nn-heatmap").first
 
 
 def cancel(page: Page, explorer: Locator, number: int) -> Times:
