@@ -143,6 +143,7 @@ def test_an_order_is_revealed_on_the_board_and_the_maps_with_it(explorer, cnn, d
     first = relevance.flatten().argsort(descending=True)[:6].tolist()
     (((order, _),)) = drawn
     assert order == [divmod(patch, 7) for patch in first]
+    assert "from (0, 0): " + ", ".join(map(str, order)) in the(explorer, "nn-order-words").value
     shared = len(set(order[:3]) & {tuple(place) for place in MINE})
     assert f"<td>{shared} of 3</td></tr>" in the(explorer, "nn-areas").value
     assert explorer._row.layout.display is None

@@ -114,6 +114,7 @@ def test_each_layer_alone(explorer, cnn, digits):
     assert map_of(explorer, "forgetful", 0) == painted(alone, digits[:1], METHODS[0], target)
     assert "1 of 5 layers is drawn anew: conv3." in explorer.digest()
     assert "layers from the top, each alone:" in explorer.digest()
+    assert "after 0, 1, … layers, each alone</caption>" in the(explorer, "nn-curves").value
 
 
 def test_the_model_and_the_random_state_stay_as_they_are(explorer, cnn):

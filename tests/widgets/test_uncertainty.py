@@ -286,6 +286,17 @@ def test_a_target_is_chosen_in_the_page(explorer):
     assert "for what each sample predicts" in found(explorer.drain(), "nn-title")[1].value
 
 
+def test_the_page_names_the_target_also_if_it_is_that_of_the_mean_prediction(explorer):
+    words = "the class of the mean prediction"
+    dropdown = the(explorer, "nn-target")
+    assert dropdown.label == words
+    explorer.target = 2
+    assert explorer.drain() and dropdown.label == "2"
+    chooses(dropdown, words)
+    assert explorer.drain().target is None
+    assert dropdown.label == words
+
+
 def test_a_function_is_a_method(opened, model, pictures):
     def ones(model, x, target):
         return torch.ones_like(x)

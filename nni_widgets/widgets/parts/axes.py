@@ -1,4 +1,4 @@
-"""The frames of charts: axes and figures of one look, in the colours of the theme."""
+"""The frames of charts: axes and figures of one look, in the colours of the theme, and clicks."""
 
 from __future__ import annotations
 
@@ -40,8 +40,14 @@ def figure(
         background_style={"fill": "transparent"},
         animation_duration=0,
         display_toolbar=False,
-        min_aspect_ratio=0.3,
-        max_aspect_ratio=6,
+        min_aspect_ratio=0.05,
+        max_aspect_ratio=20,
     )
     made.layout.width, made.layout.height = (f"{length}px" for length in size)
     return made.add_class(name)
+
+
+def clicked(event: dict[str, Any]) -> int | None:
+    """The number of the element that was clicked, as bqplot's ``on_element_click`` tells it."""
+    index = event.get("data", {}).get("index")
+    return None if index is None else int(index)

@@ -10,6 +10,7 @@ import bqplot
 import numpy as np
 
 from nni_widgets.pictures.flow import FlowRow
+from nni_widgets.widgets.parts.axes import TEXT, axis, clicked, figure
 
 _MOST = 10
 _A_LITTLE = 1e-6
@@ -49,36 +50,20 @@ class ClassBars:
             for height, opacity in ((0.0, 1.0), (1.0, 0.0))
         )
         self._columns.on_element_click(self._clicked)
-        text = {"font-size": "12px", "fill": "var(--jp-ui-font-color1, #222)"}
-        side = {"text-anchor": "end"} if slanted else {}
-        self.widget = bqplot.Figure(
+        slant: dict[str, Any] = {
+            "tick_style": {**TEXT, "text-anchor": "end"},
+            "tick_rotate": _SLANT,
+        }
+        self.widget = figure(
+            "nn-scores",
             marks=[self._bars, self._columns],
             axes=[
-                bqplot.Axis(
-                    scale=names,
-                    tick_style={**text, **side},
-                    tick_rotate=_SLANT if slanted else 0,
-                    grid_lines="none",
-                ),
-                bqplot.Axis(
-                    scale=shares,
-                    side="left",
-                    tick_style=text,
-                    num_ticks=3,
-                    tick_format=".1f",
-                    grid_lines="none",
-                ),
+                axis(names, "bottom", **(slant if slanted else {})),
+                axis(shares, "left", num_ticks=3, tick_format=".1f"),
             ],
-            fig_margin={"top": 8, "bottom": 86 if slanted else 26, "left": 34, "right": 6},
-            background_style={"fill": "transparent"},
-            animation_duration=0,
-            display_toolbar=False,
-            min_aspect_ratio=0.5,
-            max_aspect_ratio=4,
+            size=(236, 210 if slanted else 150),
+            margin=(8, 6, 86 if slanted else 26, 34),
         )
-        self.widget.layout.width = "236px"
-        self.widget.layout.height = "210px" if slanted else "150px"
-        self.widget.add_class("nn-scores")
 
     def show(self, probabilities: np.ndarray[Any, Any], chosen: int | None) -> None:
         """Show these probabilities ``(K,)``, with the explained class in its colour."""
@@ -100,7 +85,7 @@ class ClassBars:
         self._bars.y = np.zeros(len(self._shown))
 
     def _clicked(self, _: Any, event: dict[str, Any]) -> None:
-        index = event.get("data", {}).get("index")
+        index = clicked(event)
         if index is not None:
             self._on_choose(int(self._shown[index]))
 
@@ -145,30 +130,19 @@ class LineChart:
         self._dots = bqplot.Scatter(
             x=[], y=[], scales=scales, colors=list(LINE_COLOURS[: len(names)]), default_size=60
         )
-        text = {"font-size": "12px", "fill": "var(--jp-ui-font-color1, #222)"}
-        self._heights = bqplot.Axis(
-            scale=up, side="left", tick_style=text, tick_format="~g", tick_values=heights
-        )
-        self.widget = bqplot.Figure(
+        grid: dict[str, Any] = {"grid_lines": "solid"}
+        self._heights = axis(up, "left", tick_format="~g", tick_values=heights, **grid)
+        self.widget = figure(
+            name,
             marks=[self._lines, self._dots],
-            axes=[
-                bqplot.Axis(scale=way, label=across, tick_style=text, tick_values=[0, 0.5, 1]),
-                self._heights,
-            ],
-            padding_x=0,
-            padding_y=0.05,
-            legend_location="top-left",
-            legend_style={"fill": "none", "stroke": "none"},
-            legend_text=text,
-            fig_margin={"top": 8, "bottom": 38, "left": 44, "right": 10},
-            background_style={"fill": "transparent"},
-            animation_duration=0,
-            display_toolbar=False,
-            min_aspect_ratio=0.5,
-            max_aspect_ratio=4,
+            axes=[axis(way, "bottom", across, tick_values=[0, 0.5, 1], **grid), self._heights],
+            size=(252, 190),
+            margin=(8, 10, 38, 44),
+            padding=(0, 0.05),
         )
-        self.widget.layout.width, self.widget.layout.height = "252px", "190px"
-        self.widget.add_class(name)
+        self.widget.legend_location = "top-left"
+        self.widget.legend_style = {"fill": "none", "stroke": "none"}
+        self.widget.legend_text = TEXT
 
     def show(self, x: np.ndarray[Any, Any], lines: np.ndarray[Any, Any]) -> None:
         """Show lines ``(L, T)`` at places ``(T,)``, or ``(L, T)`` if each has its own."""
@@ -211,20 +185,13 @@ class FlowChart:
         self._bars = bqplot.Bars(y=[0.0], colors=[_ON], padding=0.3, **looks)
         self._rows = bqplot.Bars(y=[0.0], colors=[_PLAIN], padding=0.0, **looks)
         self._rows.on_element_click(self._clicked)
-        text = {"font-size": "12px", "fill": "var(--jp-ui-font-color1, #222)"}
-        self._ticks = bqplot.Axis(scale=sums, tick_style=text, tick_format="~g", grid_lines="none")
-        labels = bqplot.Axis(scale=rows, side="left", tick_style=text, grid_lines="none")
-        self.widget = bqplot.Figure(
+        self._ticks = axis(sums, "bottom", tick_format="~g")
+        self.widget = figure(
+            name,
             marks=[self._bars, self._rows],
-            axes=[labels, self._ticks],
-            background_style={"fill": "transparent"},
-            animation_duration=0,
-            display_toolbar=False,
-            min_aspect_ratio=0.05,
-            max_aspect_ratio=20,
+            axes=[axis(rows, "left"), self._ticks],
+            size=(430, _ROWS_MARGIN),
         )
-        self.widget.layout.width = "430px"
-        self.widget.add_class(name)
         self.clear()
 
     def show(self, rows: Sequence[FlowRow], chosen: str) -> None:
@@ -267,9 +234,9 @@ class FlowChart:
         self._rows.opacities = [0.0]
 
     def _clicked(self, _: Any, event: dict[str, Any]) -> None:
-        index = event.get("data", {}).get("index")
-        if index is not None and int(index) < len(self._labels):
-            self._on_choose(self._labels[int(index)])
+        index = clicked(event)
+        if index is not None and index < len(self._labels):
+            self._on_choose(self._labels[index])
 
 
 def round_numbers(low: float, high: float) -> np.ndarray[Any, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import bqplot
 import numpy as np
 
-from nni_widgets.widgets.parts.axes import axis, figure
+from nni_widgets.widgets.parts.axes import axis, clicked, figure
 
 _MOST, _LETTERS = 10, 6
 _COLOURS = "#7b8794", "#e66101"
@@ -65,9 +65,9 @@ class BeforeAfter:
         ]
 
     def _clicked(self, _: Any, event: dict[str, Any]) -> None:
-        index = event.get("data", {}).get("index")
+        index = clicked(event)
         if index is not None:
-            self._on_choose(int(self._shown[int(index)]))
+            self._on_choose(int(self._shown[index]))
 
 
 def key(number: int) -> str:

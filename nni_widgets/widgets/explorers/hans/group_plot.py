@@ -11,7 +11,7 @@ import bqplot
 import numpy as np
 from torch import Tensor
 
-from nni_widgets.widgets.parts.axes import INK, figure
+from nni_widgets.widgets.parts.axes import INK, clicked, figure
 
 _LOOKS = (
     ("#e66101", "circle", "●"),
@@ -78,9 +78,9 @@ class GroupPlot:
                 mark.x = mark.y = np.zeros(0)
 
     def _clicked(self, number: int, _: Any, event: dict[str, Any]) -> None:
-        index = event.get("data", {}).get("index")
-        if self._places and index is not None and int(index) < len(self._places[number]):
-            self._on_choose(int(self._places[number][int(index)]))
+        index = clicked(event)
+        if self._places and index is not None and index < len(self._places[number]):
+            self._on_choose(int(self._places[number][index]))
 
 
 def sign(number: int) -> str:

@@ -9,11 +9,11 @@ import bqplot
 import numpy as np
 
 from nni_widgets.widgets.explorers.quality.game import Played
+from nni_widgets.widgets.parts.axes import axis, figure
 from nni_widgets.widgets.parts.charts import LINE_COLOURS, round_numbers
 
 MINE, CHANCE = LINE_COLOURS[0], "#8c8c8c"
 COLOURS = (*LINE_COLOURS[1:], "#b8860b", "#4c78a8")
-_TEXT = {"font-size": "12px", "fill": "var(--jp-ui-font-color1, #222)"}
 _LETTER, _LEAST, _LONGEST = 6.6, 60, 190
 _ROW, _ROWS_MARGIN = 34, 48
 
@@ -31,26 +31,16 @@ class Race:
         )
         self._mine = bqplot.Lines(**nothing, colors=[MINE], stroke_width=3.5, opacities=[0])
         self._dots = bqplot.Scatter(x=[], y=[], scales=scales, colors=[MINE], default_size=50)
-        self._ticks = bqplot.Axis(
-            scale=self._across, label="removed patches", tick_style=_TEXT, tick_format="d"
-        )
-        self.widget = bqplot.Figure(
+        grid: dict[str, Any] = {"grid_lines": "solid"}
+        self._ticks = axis(self._across, "bottom", "removed patches", tick_format="d", **grid)
+        self.widget = figure(
+            "nn-race",
             marks=[self._chance, self._methods, self._mine, self._dots],
-            axes=[
-                self._ticks,
-                bqplot.Axis(scale=self._up, side="left", tick_style=_TEXT, tick_format="~g"),
-            ],
-            padding_x=0.02,
-            padding_y=0.05,
-            fig_margin={"top": 8, "bottom": 38, "left": 46, "right": 10},
-            background_style={"fill": "transparent"},
-            animation_duration=0,
-            display_toolbar=False,
-            min_aspect_ratio=0.5,
-            max_aspect_ratio=4,
+            axes=[self._ticks, axis(self._up, "left", tick_format="~g", **grid)],
+            size=(400, 270),
+            margin=(8, 10, 38, 46),
+            padding=(0.02, 0.05),
         )
-        self.widget.layout.width, self.widget.layout.height = "400px", "270px"
-        self.widget.add_class("nn-race")
 
     def show(self, played: Played) -> None:
         """Show the curves that are known."""
@@ -98,26 +88,16 @@ class ChangeBars:
         }
         self._largest = bqplot.Bars(padding=0.25, opacities=[0.35] * len(names), **looks)
         self._now = bqplot.Bars(padding=0.6, **looks)
-        self._ticks = bqplot.Axis(
-            scale=sizes, label="‖R(x) − R(x′)‖₁ / ‖x − x′‖₂", tick_style=_TEXT, tick_format="~g"
-        )
+        label = "‖R(x) − R(x′)‖₁ / ‖x − x′‖₂"
+        self._ticks = axis(sizes, "bottom", label, tick_format="~g", grid_lines="solid")
         left = min(max(round(_LETTER * max(map(len, names))) + 16, _LEAST), _LONGEST)
-        self.widget = bqplot.Figure(
+        self.widget = figure(
+            "nn-changes",
             marks=[self._largest, self._now],
-            axes=[
-                bqplot.Axis(scale=rows, side="left", tick_style=_TEXT, grid_lines="none"),
-                self._ticks,
-            ],
-            fig_margin={"top": 4, "bottom": 40, "left": left, "right": 14},
-            background_style={"fill": "transparent"},
-            animation_duration=0,
-            display_toolbar=False,
-            min_aspect_ratio=0.2,
-            max_aspect_ratio=10,
-        )  # fmt: skip
-        self.widget.layout.width = "430px"
-        self.widget.layout.height = f"{_ROWS_MARGIN + _ROW * len(names)}px"
-        self.widget.add_class("nn-changes")
+            axes=[axis(rows, "left"), self._ticks],
+            size=(430, _ROWS_MARGIN + _ROW * len(names)),
+            margin=(4, 14, 40, left),
+        )
 
     def show(self, now: Sequence[float], largest: Sequence[float]) -> None:
         """Show these sizes."""

@@ -129,8 +129,8 @@ class GameView:
         at = names.index(self.revealed)
         order = [played.grid.place(patch) for patch in played.methods[at].order]
         self._board.draw(order, COLOURS[at])
-        places = ", ".join(f"({row + 1}, {column + 1})" for row, column in order)
-        words = html.escape(f"{self.revealed} removes (row, column): {places}")
+        places = ", ".join(map(str, order))
+        words = html.escape(f"{self.revealed} removes (row, column), from (0, 0): {places}")
         self._order.value = f'<p role="status"><small>{words}</small></p>'
 
     def _again(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import bqplot
 import numpy as np
 
-from nni_widgets.widgets.parts.axes import axis, figure
+from nni_widgets.widgets.parts.axes import axis, clicked, figure
 
 _COLOURS = ("#e66101", "#5e3c99", "#009e73", "#0072b2", "#cc79a7", "#8c6d1f", "#56b4e9", "#666666")
 _STROKES = ("solid", "dashed", "dotted", "dash_dotted")
@@ -119,9 +119,9 @@ class LikenessChart:
             self._columns.x, self._columns.y = names, np.ones(levels)
 
     def _clicked(self, _: Any, event: dict[str, Any]) -> None:
-        index = event.get("data", {}).get("index")
-        if index is not None and int(index) < self._levels:
-            self._on_choose(int(index))
+        index = clicked(event)
+        if index is not None and index < self._levels:
+            self._on_choose(index)
 
 
 def _known(curve: Curve) -> dict[int, float]:

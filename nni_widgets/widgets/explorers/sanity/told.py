@@ -63,7 +63,8 @@ def table(shown: Checked) -> str:
         for name, fate in shown.fates.items()
         if not fate.refusal
     )
-    caption = f"{measure_of(shown.check)} after 0, 1, … layers"
+    alone = ", each alone" if shown.check.independent else ""
+    caption = f"{measure_of(shown.check)} after 0, 1, … layers{alone}"
     return (
         f"<details><summary>the curves as numbers</summary><table><caption>{caption}</caption>"
         f"<tr><th></th>{head}</tr>{rows}</table></details>"

@@ -31,8 +31,9 @@ from nni_widgets.widgets.parts.panel import ParameterPanel
 from nni_widgets.widgets.parts.quiet import Quiet
 from nni_widgets.widgets.parts.subject import Subject
 
-_ANY_CLASS: tuple[tuple[str, Explained], ...] = (
-    ("the class of the mean prediction", None),
+_MEAN = "mean"  # a drop-down takes None for nothing chosen
+_ANY_CLASS: tuple[tuple[str, int | str], ...] = (
+    ("the class of the mean prediction", _MEAN),
     ("what each sample predicts", "each"),
 )
 _WIDE = {"width": "330px"}
@@ -150,7 +151,7 @@ class Asking(Live[Doubted]):
     def target(self) -> Explained:
         """The explained class; None: that of the mean prediction; ``"each"``: each sample's own."""
         chosen: Explained = self._target.value
-        return chosen
+        return None if chosen == _MEAN else chosen
 
     @target.setter
     def target(self, target: Explained) -> None:
@@ -205,11 +206,12 @@ class Asking(Live[Doubted]):
 
     def _show_target(self, target: Explained) -> None:
         options = [*_ANY_CLASS, *((name, k) for k, name in enumerate(self._classes))]
-        if target not in [value for _, value in options]:
-            options.append((str(target), target))
+        chosen = _MEAN if target is None else target
+        if chosen not in [value for _, value in options]:
+            options.append((str(chosen), chosen))
         with self._quiet:
             self._target.options = options
-            self._target.value = target
+            self._target.value = chosen
 
     # words
 
