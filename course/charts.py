@@ -13,7 +13,7 @@ import numpy as np
 
 from figures import AGAINST, FAINT, FOR, GREY, INK, Drawing, svg, text
 from nni_widgets.pictures.heatmap import scale_of
-from nni_widgets.pictures.numbers import number
+from nni_widgets.pictures.numbers import number, round_numbers
 from nni_widgets.pictures.render import palette_image
 
 COLOURS = (FOR, AGAINST, "#1b7f6b", "#b03060", "#4477aa", "#777777")
@@ -121,15 +121,19 @@ def _axes(
 ) -> list[str]:
     bottom, right = _TOP + _HEIGHT, _LEFT + _WIDTH
     parts = [_path([(_LEFT, _TOP), (_LEFT, bottom), (right, bottom)], FAINT, 1.5, "")]
-    for share in (0, 0.25, 0.5, 0.75, 1):
-        u, v = start + share * (end - start), low + share * (high - low)
-        across = number(u, max(abs(start), abs(end)))
-        parts.append(text(_LEFT + share * _WIDTH, bottom + 16, across, GREY, size=12))
-        up = number(v, max(abs(low), abs(high)), digits=2)
-        parts.append(text(_LEFT - 8, bottom - share * _HEIGHT, up, GREY, "end", 12))
+    for u in round_numbers(start, end):
+        along = (u - start) / ((end - start) or 1)
+        parts.append(text(_LEFT + along * _WIDTH, bottom + 16, _tick(u), GREY, size=12))
+    for v in round_numbers(low, high):
+        height = (v - low) / (high - low)
+        parts.append(text(_LEFT - 8, bottom - height * _HEIGHT, _tick(v), GREY, "end", 12))
     parts.append(text(_LEFT + _WIDTH / 2, bottom + 36, x_label, INK, size=13))
     parts.append(text(_LEFT + 8, _TOP - 2, y_label, INK, "start", 13))
     return parts
+
+
+def _tick(at: float) -> str:
+    return f"{at:.6g}".replace("-", "−")
 
 
 def _path(points: Sequence[tuple[float, float]], colour: str, width: float, dash: str) -> str:

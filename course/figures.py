@@ -35,8 +35,11 @@ class Drawing:
     svg: str
     words: str
 
-    def _repr_svg_(self) -> str:
-        return self.svg
+    def _repr_html_(self) -> str:
+        """As an address: JupyterLab shows no plain SVG in a notebook that was not run there."""
+        source = base64.b64encode(self.svg.encode()).decode("ascii")
+        words = html.escape(self.words, quote=True)
+        return f'<img alt="{words}" src="data:image/svg+xml;base64,{source}">'
 
     def __repr__(self) -> str:
         return self.words
@@ -164,7 +167,7 @@ def images(shown: dict[str, Tensor], columns: int = 4, low: float = 0, high: flo
     return Picture(png(_page(tiles, {}, columns, None)), "\n".join(words))
 
 
-_TILE = 196
+_TILE, _SCALE_BAR = 196, 290
 
 
 def _page(
@@ -173,7 +176,8 @@ def _page(
     """Tiles in rows with their names above and their captions below, and the scale at the end."""
     width, height = _TILE + 14, _TILE + (52 if captions else 32)
     rows = -(-len(tiles) // columns)
-    size = width * min(columns, len(tiles)), height * rows + (40 if scale else 4)
+    across = max(width * min(columns, len(tiles)), _SCALE_BAR if scale else 0)
+    size = across, height * rows + (40 if scale else 4)
     page = Image.new("RGB", size, "#ffffff")
     draw, font = ImageDraw.Draw(page), ImageFont.load_default(13)
     for place, (name, tile) in enumerate(tiles.items()):

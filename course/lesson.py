@@ -49,11 +49,12 @@ def check(name: str, answer: object) -> None:
 
 
 def hint(name: str, n: int = 1) -> None:
-    """Print the n-th hint for an exercise. Raises ``ValueError`` if there are fewer."""
+    """Print the n-th hint for an exercise, or how many there are."""
     hints = _exercise(name).hints
-    if n not in range(1, len(hints) + 1):
-        raise ValueError(f"hint: n must be from 1 to {len(hints)}; got {n!r}. Take a smaller one.")
-    print(f"{name} hint {n} of {len(hints)}: {hints[n - 1]}")
+    if n in range(1, len(hints) + 1):
+        print(f"{name} hint {n} of {len(hints)}: {hints[n - 1]}")
+    else:
+        print(f"{name} has {len(hints)} hints, from 1 to {len(hints)}: there is no hint {n!r}.")
 
 
 @cache

@@ -81,7 +81,7 @@ class Param:
             return ""
         noun = "a whole number" if self.kind == "int" else "a number"
         if self.low is not None and self.high is not None:
-            return f"{noun} from {self.low:g} to {self.high:g}"
+            return f"{noun} from {_written(self.low)} to {_written(self.high)}"
         if self.low is not None:
             return f"{noun} of at least {self.low:g}"
         if self.high is not None:
@@ -90,6 +90,10 @@ class Param:
 
     def _error(self, owner: str, value: Any) -> ValueError:
         return invalid(owner, self.name, self.legal, repr(value), f"Try {self.default!r}")
+
+
+def _written(end: float) -> str:
+    return f"{end:,}" if isinstance(end, int) else f"{end:g}"
 
 
 def param(

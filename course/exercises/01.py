@@ -65,7 +65,7 @@ def some_pictures():
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(3, 10, generator=generator)
     pictures = torch.rand(3, 1, 4, 4, generator=generator)
-    return logits, pictures, 3, 0.1, torch.rand(1, 1, 4, 4, generator=generator)
+    return logits, pictures, 3, 1.0, torch.rand(1, 1, 4, 4, generator=generator)
 
 
 def through_the_library():
@@ -89,6 +89,8 @@ def worked_out(
 
 def picture(answer):
     """The answer as one picture. Raises ``ValueError`` if it is none."""
+    if isinstance(answer, str):
+        raise ValueError("this is a word, not a picture")
     x = torch.as_tensor(getattr(answer, "images", answer)).detach().float()
     if x.numel() != torch.Size(SHAPE).numel():
         raise ValueError(f"this has the shape {tuple(x.shape)}, not {SHAPE}")
@@ -99,13 +101,15 @@ def picture(answer):
 
 @torch.no_grad()
 def seen(answer):
-    """The class our network is sure of, or -1; and how many of the others see a 7."""
-    if answer is None or answer is ...:
-        return None
+    """In a word: what our network is sure of and, if that is a 2, which of the others see a 7."""
     x = picture(answer)
     p, ours = digits_cnn()(x).softmax(1)[0].max(0)
+    if p <= 0.9:
+        return "unsure"
+    if int(ours) != 2:
+        return "a 7" if int(ours) == 7 else "another digit"
     sevens = [int(nni.models.load(name)(x).argmax(1)) == 7 for name in OTHERS]
-    return [int(ours) if p > 0.9 else -1, sum(sevens)]
+    return "forged" if all(sevens) else "to some" if any(sevens) else "to nobody"
 
 
 def between(target, center, weight=0.1):
@@ -123,7 +127,7 @@ def largest_weight():
         objective = nni.Logit(3) + weight * nni.Expert(expert.log_density)
         return grown(objective, n_steps=200, start=seven).probabilities[0, 3]
 
-    return max(weight for weight in WEIGHTS if share_of_3(weight) > 0.5)
+    return next(weight for weight in reversed(WEIGHTS) if share_of_3(weight) > 0.5)
 
 
 def another_weight(places):
@@ -183,6 +187,11 @@ EXERCISES = {
                 "the penalty of each picture is its own, not that of all pictures together.",
             ),
             (
+                lambda: worked_out(penalty=lambda gap: gap.norm()),
+                "this is the distance of all pictures together; take each by itself, and square.",
+            ),
+            (lambda: worked_out(sign=0), "the penalty is missing."),
+            (
                 lambda: worked_out(score=lambda logits, target: logits.softmax(1)[:, target]),
                 "this has the probability; take its logarithm.",
             ),
@@ -205,17 +214,22 @@ EXERCISES = {
         "tried": seen,
         "mistakes": [
             (
-                lambda: seen(between(7, 7)),
-                "our network sees a 7 in it too. Which class should the objective ask for?",
+                lambda: "a 7",
+                "our network is sure that it is a 7. Which class should the objective ask for?",
             ),
             (
-                lambda: seen(grown(nni.LogProbability(2), n_steps=20)),
+                lambda: "another digit",
+                "our network is sure of another class. Which one should the objective ask for?",
+            ),
+            (
+                lambda: "to nobody",
                 "our network is sure of a 2, but the others see no 7. What makes a picture a 7?",
             ),
             (
-                lambda: seen(nni.starts.grey(digits_cnn())),
-                "our network is not sure of it, and the others see no 7.",
+                lambda: "to some",
+                "our network is sure of a 2, but not all the others see a 7. Hold it more tightly.",
             ),
+            (lambda: "unsure", "our network is not sure of any class in it."),
         ],
         "hints": [
             "held(weight, center) of this section asks for a 3. Write it for a 2.",

@@ -1,5 +1,7 @@
 """The exercises of lesson 02. Students: the answers are computed here, so the fun is elsewhere."""
 
+from functools import cache
+
 import torch
 
 import nni_widgets as nni
@@ -49,24 +51,30 @@ def shortened(z, length=8.0):
     return length * z / z.norm(dim=1, keepdim=True)
 
 
-def way_to(digit):
-    """The direction, counted from 1, along which the code of the explorer becomes this digit."""
+@cache
+def walks():
+    """Along each direction the digits that the code of the explorer becomes."""
     model, generator = network_and_generator()
     space = code_space(generator, nni.starts.codes(generator, 512))
     z = nni.starts.codes(generator, 1, seed=SEED)
 
-    def longest(number):
+    def digits_along(number):
         walked = torch.cat([space.moved(z, {number: float(place)}) for place in PLACES])
         with torch.no_grad():
-            return int((model(generator(walked)).argmax(1) == digit).sum())
+            return model(generator(walked)).argmax(1)
 
-    return 1 + max(range(len(space.directions)), key=longest)
+    return torch.stack([digits_along(number) for number in range(len(space.directions))])
+
+
+def way_to(digit):
+    """The direction, counted from 1, along which the code of the explorer becomes this digit."""
+    return 1 + int((walks() == digit).sum(1).argmax())
 
 
 def pale_pictures():
-    """Pictures from −1 to 1, of which one is never white and one never black."""
+    """Pictures from −1 to 1, none of them white and black, nor all of them together."""
     pictures, _ = nni.data.digits("test")[:3]
-    ends = torch.tensor([[-1.0, 1.0], [-1.0, 0.4], [-0.6, 1.0]])
+    ends = torch.tensor([[-1.0, 0.8], [-1.0, 0.4], [-0.6, 0.8]])
     low, high = ends[:, 0].reshape(3, 1, 1, 1), ends[:, 1].reshape(3, 1, 1, 1)
     return low + (high - low) * pictures
 
@@ -75,6 +83,11 @@ def stretched(t):
     """Each picture from its darkest to its brightest pixel."""
     low, high = t.amin((1, 2, 3), keepdim=True), t.amax((1, 2, 3), keepdim=True)
     return (t - low) / (high - low)
+
+
+def stretched_together(t):
+    """All pictures from the darkest to the brightest pixel of all."""
+    return (t - t.min()) / (t.max() - t.min())
 
 
 EXERCISES = {
@@ -110,12 +123,19 @@ EXERCISES = {
         "right": lambda: shortened(some_codes()),
         "then": "Now use it: imagine(model, generator, start, inside=on_the_shell).",
         "tried": lambda put: put(some_codes()),
+        "tolerance": 0.001,
         "mistakes": [
+            (some_codes, "each code is as long as it was."),
+            (lambda: 8 * some_codes(), "each code is 8 times as long now; how long was it?"),
             (lambda: shortened(some_codes(), 1.0), "each code has the length 1 now."),
             (lambda: shortened(some_codes(), 64.0), "64 is the square of the length."),
             (
                 lambda: 8 * some_codes() / some_codes().norm(),
                 "that is the length of all codes together; each has its own: dim=1.",
+            ),
+            (
+                lambda: 8 * some_codes() / some_codes().norm(dim=0, keepdim=True),
+                "that is a length across the codes; each code has its own: dim=1.",
             ),
             (
                 lambda: 8 * some_codes() / some_codes().square().sum(1, keepdim=True),
@@ -139,6 +159,7 @@ EXERCISES = {
             (lambda: way_to(1), "this one leads to a 1."),
             (lambda: way_to(2), "this one leads to a 2."),
             (lambda: way_to(4), "this one leads to a 4."),
+            (lambda: way_to(7), "this one leads to a 7."),
             (lambda: way_to(8), "this one leads to an 8."),
         ],
         "hints": [
@@ -158,6 +179,15 @@ EXERCISES = {
                 lambda: stretched(pale_pictures()),
                 "each picture is stretched to its own ends: a grey one becomes white.",
             ),
+            (
+                lambda: stretched_together(pale_pictures()),
+                "this depends on which other pictures there are: a grey one may become white.",
+            ),
+            (
+                lambda: pale_pictures().sigmoid(),
+                "a sigmoid reaches 0 and 1 nowhere: black is grey now.",
+            ),
+            (lambda: (1 - pale_pictures()) / 2, "black and white have changed places."),
             (lambda: pale_pictures().abs(), "black has become white: −1 must become 0."),
             (lambda: pale_pictures() + 1, "white is 2 now."),
             (lambda: pale_pictures() / 2, "black is −½ now."),

@@ -111,12 +111,13 @@ def counts(kind):
     return [int(nni.data.peak_in_box(each, fields.boxes[SOME]).sum()) for each in maps]
 
 
-def seen_by_a_place(skipped=(), strides=True):
+def seen_by_a_place(skipped=(), strides=True, poolings=True):
     """The side of the square that a place of the last maps has seen, from the layers."""
     side, step = 1, 1
     for name, layer in network().named_children():
         if isinstance(layer, (nn.Conv2d, nn.MaxPool2d)) and name not in skipped:
-            side += (_one(layer.kernel_size) - 1) * step
+            if poolings or isinstance(layer, nn.Conv2d):
+                side += (_one(layer.kernel_size) - 1) * step
             step *= _one(layer.stride) if strides else 1
     return side
 
@@ -133,6 +134,12 @@ EXERCISES = {
         "mistakes": [
             (lambda: done_wrong(lambda R: R.clamp(min=0)), "CAM has two signs; keep the minus."),
             (
+                lambda: done_wrong(
+                    lambda R: R.clamp(min=0), lambda R: R.clamp(min=0).mean() + BIAS
+                ),
+                "CAM has two signs; keep the minus, in the logit too.",
+            ),
+            (
                 lambda: done_wrong(logit=lambda R: R.mean()),
                 "the map is right, but the logit has a bias.",
             ),
@@ -141,6 +148,10 @@ EXERCISES = {
                 "the map is right; but the network averages over the places, it does not sum.",
             ),
             (lambda: done_wrong(lambda R: R + BIAS), "the bias is added once, and to no place."),
+            (
+                lambda: done_wrong(lambda R: R + BIAS, lambda R: R.mean() + 2 * BIAS),
+                "the bias is in it twice; it is added once, and to no place.",
+            ),
             (
                 lambda: done_wrong(lambda R: R / 4),
                 "these are shares of the logit, but CAM is not divided by the number of places.",
@@ -176,7 +187,10 @@ EXERCISES = {
                 mixed(lambda g: g.sum((1, 2), keepdim=True)),
                 "the shape is right, the size is not: a mean over the places, not a sum.",
             ),
-            (lambda: tried(each_map_cut), "sum over the maps first, then the ReLU."),
+            (
+                lambda: tried(each_map_cut),
+                "maps with a negative weight count, too: sum over the maps first, then the ReLU.",
+            ),
             (
                 mixed(mean_over_places, lambda R: R.clamp(min=0) / R.max()),
                 "do not divide by the largest: then an empty map looks like a full one.",
@@ -199,7 +213,7 @@ EXERCISES = {
         ],
         "hints": [
             "No network is needed: the boxes tell whether (20, 20) is in them.",
-            "Or make maps of zeros with a 1 at [:, 20, 20] and use hits.",
+            "Or make maps of zeros, shape (300, 1, 40, 40), with a 1 at [:, 0, 20, 20]; use hits.",
             "top <= 20 < bottom, and the same for left and right; then the mean.",
         ],
     },
@@ -231,7 +245,12 @@ EXERCISES = {
                 lambda: seen_by_a_place(skipped=("pool1", "pool2"), strides=False),
                 "the poolings are missing: each sees two by two, and doubles the step.",
             ),
+            (
+                lambda: seen_by_a_place(poolings=False),
+                "a pooling doubles the step, and it also sees two by two itself.",
+            ),
             (lambda: seen_by_a_place(skipped=("conv4",)), "one convolution is still missing."),
+            (lambda: seen_by_a_place() ** 2, "this is how many pixels the square has."),
         ],
         "hints": [
             "Go from the picture up. A place of conv1 has seen 3 pixels, one of pool1 has seen 4.",

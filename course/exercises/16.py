@@ -72,15 +72,15 @@ def only_the_sum():
 def neighbours():
     """The map of the lesson's picture, and those of the noisy ones of max-sensitivity."""
     model, x = subject()
-    seen = []
+    others = []
 
-    def watched(model, x, target):
-        R = METHODS["B"](model, x, target)
-        seen.extend(R)
+    def watched(model, pictures, target):
+        R = METHODS["B"](model, pictures, target)
+        others.extend(R[(pictures != x).flatten(1).any(dim=1)])
         return R
 
     measured = nni.MaxSensitivity()(model, x, watched, target=4)
-    return seen[0], seen[1:], float(measured)
+    return METHODS["B"](model, x, target=4)[0], others, float(measured)
 
 
 def tried(function):
@@ -111,16 +111,22 @@ def of_the_lengths():
     return max(abs(float(other.norm() / R.norm()) - 1) for other in others)
 
 
-def farthest(name, each_by_its_own=False, down=False):
-    """The shift with the largest change of the map per change of the picture."""
+def by_shift(name, each_by_its_own=False, down=False):
+    """For each shift the change of the map, as a part of its sum, per change of the picture."""
     model, x = subject()
     method = METHODS[name]
     R, ratios = method(model, x, target=4), {}
     for shift in SHIFTS:
         other = slid(x, 0, shift) if down else slid(x, shift)
-        pair = R, method(model, other, target=4)
-        before, after = map(scaled, pair) if each_by_its_own else pair
-        ratios[shift] = float((after - before).abs().sum() / (other - x).norm())
+        after = method(model, other, target=4)
+        after = scaled(after) if each_by_its_own else after / R.abs().sum()
+        ratios[shift] = float((after - scaled(R)).abs().sum() / (other - x).norm())
+    return ratios
+
+
+def farthest(name, **how):
+    """The shift with the largest of these ratios."""
+    ratios = by_shift(name, **how)
     return max(ratios, key=ratios.get)
 
 
@@ -138,6 +144,12 @@ def moved_back(back=-1, divided=True):
         before, after = map(scaled, maps) if divided else maps
         remains.append(float((slid(after, back) - before).abs().sum()))
     return remains
+
+
+def per_change():
+    """What remains, divided by the change of the picture."""
+    _, x = subject()
+    return [each / float((slid(x, 1) - x).norm()) for each in moved_back()]
 
 
 EXERCISES = {
@@ -193,6 +205,10 @@ EXERCISES = {
                 "each is divided by its own length; divide by that of R.",
             ),
             (lambda: min(changes(length)), "this is the smallest change."),
+            (
+                lambda: max(changes(lambda R: R.square().sum())),
+                "these are sums of squares; a length is the root of one.",
+            ),
             (of_the_lengths, "two maps of one length can differ: take the length of R(x′) − R(x)."),
         ],
         "hints": [
@@ -211,6 +227,10 @@ EXERCISES = {
             ),
             (both(down=True), "this is the slide down; slide across."),
             (lambda: both()()[::-1], "sensitivity comes first."),
+            (
+                lambda: [max(by_shift(name).values()) for name in ("A", "C")],
+                "these are the largest ratios; asked for are the shifts that have them.",
+            ),
         ],
         "hints": [
             "Choose Continuity, press All shifts.",
@@ -229,6 +249,11 @@ EXERCISES = {
             (lambda: moved_back(back=1), "it is moved on: back is the other way."),
             (lambda: moved_back(divided=False), "divide the maps by their sums: use shares."),
             (lambda: moved_back()[::-1], "sensitivity comes first."),
+            (per_change, "this is divided by the change of the picture; take the sum alone."),
+            (
+                lambda: [0, 0],
+                "the picture is moved back before it is explained; explain it, then move the map.",
+            ),
         ],
         "hints": [
             "slid(R, -1) moves a map back by a pixel.",

@@ -51,6 +51,13 @@ def pencil(again=True, method=None):
     return torch.cat([scores, torch.trapezoid(scores, dx=0.25)[None]])
 
 
+def x_4_before_x_2():
+    """The scores and the area if, in the end, 0 goes after a number that speaks against."""
+    places = torch.tensor([0, 2, 3, 1])
+    scores = Line()(torch.stack([NUMBERS[0].index_fill(0, places[:n], 0) for n in range(5)]))[:, 0]
+    return torch.cat([scores, torch.trapezoid(scores, dx=0.25)[None]])
+
+
 def with_area(area):
     """The right scores with another area."""
     scores = pencil()[:5]
@@ -134,7 +141,10 @@ def left_without(patches):
 
 def judged(patches):
     """A word for how good a student's patches are."""
-    places = {(int(row), int(column)) for row, column in patches}
+    try:
+        places = {(int(row), int(column)) for row, column in patches}
+    except (TypeError, ValueError):
+        return "no places"
     if len(places) != PATCHES:
         return "another number"
     if any(not 0 <= at < ACROSS for place in places for at in place):
@@ -201,6 +211,10 @@ EXERCISES = {
                 "this takes the least relevant away first.",
             ),
             (
+                x_4_before_x_2,
+                "one step is out of order: compare what x₂ and x₄ have then, signs included.",
+            ),
+            (
                 lambda: with_area(torch.mean),
                 "the scores are right; in the area, the first and the last count half.",
             ),
@@ -230,6 +244,14 @@ EXERCISES = {
             (
                 mistaken(torch.abs),
                 "this is the order of |R|: what speaks against should come last.",
+            ),
+            (
+                lambda: by_the_library()[-1:].expand(len(puzzle()[1]) + 1),
+                "all pictures are one and the same tensor: copy it before you change it.",
+            ),
+            (
+                lambda: by_the_library().flip(0),
+                "these scores are right, in the other direction: begin with `empty`.",
             ),
             (one_at_a_time, "what was put back has to stay: each step adds one number."),
             (
@@ -278,6 +300,7 @@ EXERCISES = {
                 "at least one method gets the score lower, or as low, with its first four.",
             ),
             (lambda: judged(greedy(PATCHES + 1)), "four different patches, please."),
+            (lambda: judged("1234"), "each patch is two whole numbers, (row, column)."),
             (
                 lambda: judged([(ACROSS, column) for column in range(PATCHES)]),
                 "rows and columns go from 0 to 6.",

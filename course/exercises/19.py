@@ -14,6 +14,7 @@ PASSES = 50
 ANGLE = 40
 RELEVANCES = (3.0, 1.0, -2.0, 2.0)
 _SURE = 100.0
+_A_CLASS, _FEW_VOTES = 1000, 3
 
 
 def said(logits):
@@ -73,8 +74,7 @@ def six_passes():
 
 def tried(doubt):
     """What a student's function says of them."""
-    answer = doubt(six_passes())
-    return answer if answer is None or answer is ... else [float(part) for part in answer]
+    return doubt(six_passes())
 
 
 def small_ensemble():
@@ -143,9 +143,18 @@ def most_votes(which, degrees):
     return [int(votes.argmax()), int(votes.max())]
 
 
+def weighed(answer):
+    """Class, votes and class, the classes times a thousand, so that only votes are nearly right."""
+    try:
+        numbers = np.asarray(answer, dtype=np.float64)
+    except (TypeError, ValueError):
+        return answer
+    return numbers * (_A_CLASS, 1, _A_CLASS) if numbers.shape == (3,) else answer
+
+
 def played(three=ANGLE, six=180):
     """Class and votes for the turned 3, and the class of the turned 6."""
-    return [*most_votes(THREE, three), most_votes(SIX, six)[0]]
+    return weighed([*most_votes(THREE, three), most_votes(SIX, six)[0]])
 
 
 EXERCISES = {
@@ -241,15 +250,16 @@ EXERCISES = {
         "asks": "three numbers: class and votes of the turned 3, class of the turned 6",
         "right": played,
         "then": "It is sure of both. That a picture was turned is none of its ten answers.",
-        "tolerance": 0.03,
+        "tried": weighed,
+        "tolerance": _FEW_VOTES / (9 * _A_CLASS),
         "mistakes": [
             (lambda: played(three=-ANGLE), "you turned the 3 with the clock: take plus 40."),
             (lambda: played(six=90), "turn the 6 farther: by 180 degrees."),
             (lambda: played(three=0), "this is the 3 as it stands."),
         ],
         "hints": [
-            "The slider angle stands below the moved picture; type 40 into its field.",
-            "The votes stand below the cloud of points, the largest first.",
+            "The slider angle stands beside the moved picture; type 40 into its field.",
+            "The votes stand below the sliders, the largest first.",
             "The slider picture chooses the 6. Is the angle 180 for it?",
         ],
     },

@@ -186,7 +186,19 @@ def hangs_as(letters):
     return {k: f"this map hangs as exhibit {nr}." for nr, k in enumerate(letters, start=1)}
 
 
+def named(answer):
+    """A name as the list of section 2 writes it; a word that is not in the list is no answer."""
+    if not isinstance(answer, str):
+        return answer
+    name = " ".join(answer.replace("_", " ").casefold().split())
+    return name if name in NAMES else None
+
+
 NAME = "the name of a bug from the list, in quotes"
+NAMES = (
+    *("no factor", "few steps", "all classes", "loss", "probability", "squared twice"),
+    *("training mode", "no seed", "fixed seed", "no noise", "training data", "few pictures"),
+)
 
 EXERCISES = {
     1: {
@@ -201,6 +213,7 @@ EXERCISES = {
     },
     2: {
         "asks": NAME,
+        "tried": named,
         "right": of_exhibit(without_factor),
         "then": "One sum printed below the map would have shown it.",
         "mistakes": words(
@@ -218,6 +231,7 @@ EXERCISES = {
     },
     3: {
         "asks": NAME,
+        "tried": named,
         "right": of_exhibit(of_all_classes),
         "then": "With zeros_like in place of ones_like it would be right. One word.",
         "mistakes": words(
@@ -235,6 +249,7 @@ EXERCISES = {
     },
     4: {
         "asks": NAME,
+        "tried": named,
         "right": of_exhibit(squared_twice),
         "then": "The ranking of the pixels is the same, so no ranking test could have found it.",
         "mistakes": words(
@@ -252,6 +267,7 @@ EXERCISES = {
     },
     5: {
         "asks": NAME,
+        "tried": named,
         "right": of_exhibit(of_the_loss),
         "then": "It says what would make the training happier, which is nothing if it is happy.",
         "mistakes": words(
@@ -269,6 +285,7 @@ EXERCISES = {
     },
     6: {
         "asks": NAME,
+        "tried": named,
         "right": of_exhibit(in_training),
         "then": "And the model stays so afterwards: the next one to use it gets chance, too.",
         "mistakes": words(
@@ -286,6 +303,7 @@ EXERCISES = {
     },
     7: {
         "asks": NAME,
+        "tried": named,
         "right": of_exhibit(without_noise),
         "then": "amax(0) goes over the pictures, not over the pixels. One picture has no range.",
         "mistakes": words(
@@ -303,6 +321,7 @@ EXERCISES = {
     },
     8: {
         "asks": NAME,
+        "tried": named,
         "right": of_split,
         "then": "Shuffled they look new. In one course all test accuracies were of this kind.",
         "mistakes": words(
@@ -319,6 +338,7 @@ EXERCISES = {
     },
     9: {
         "asks": NAME,
+        "tried": named,
         "right": of_exam(exam_a),
         "then": "One point on the way, at its end: that is gradient × input.",
         "mistakes": words(
@@ -327,6 +347,7 @@ EXERCISES = {
                 "all classes": "another class gives another map.",
                 "loss": "twice the logits give twice the map, so a logit is explained.",
                 "probability": "twice the logits give twice the map, so a logit is explained.",
+                "training mode": "two runs agree, and so do alone and in company.",
             }
         ),
         "hints": [
@@ -336,6 +357,7 @@ EXERCISES = {
     },
     10: {
         "asks": NAME,
+        "tried": named,
         "right": of_exam(exam_b),
         "then": "Batch-norm plays no dice. It looks at the neighbours.",
         "mistakes": words(
@@ -344,6 +366,8 @@ EXERCISES = {
                 "fixed seed": "what would noise have to do with the other pictures of the batch?",
                 "no noise": "the other pictures of the batch change it; how would they?",
                 "all classes": "another class gives another map.",
+                "few steps": "gradient × input takes no steps, and it promises no sum.",
+                "no factor": "the factor is there: black pixels get nothing.",
             }
         ),
         "hints": [
@@ -353,6 +377,7 @@ EXERCISES = {
     },
     11: {
         "asks": NAME,
+        "tried": named,
         "right": of_exam(exam_c),
         "then": "Like the loss it fades when the network is sure; unlike the loss it points right.",
         "mistakes": words(
@@ -361,6 +386,8 @@ EXERCISES = {
                 "squared twice": "then twice the logits would give 16 times the map.",
                 "no factor": "the factor is there: black pixels get nothing.",
                 "all classes": "another class gives another map.",
+                "few steps": "gradient × input takes no steps, and it promises no sum.",
+                "training mode": "two runs agree, and so do alone and in company.",
             }
         ),
         "hints": [

@@ -1,5 +1,7 @@
 """The exercises of lesson 24. Students: the answers are computed here, so the fun is elsewhere."""
 
+import re
+
 import torch
 from torch import nn
 
@@ -13,6 +15,8 @@ METHODS = {
     "DeepLIFT": nni.DeepLIFT(),
     "occlusion": nni.Occlusion(),
 }
+FINALISTS = (nni.Saliency(), nni.LRP(), nni.GuidedBackprop(), nni.GradientTimesInput())
+FOUR = (nni.LRP, nni.IntegratedGradients, nni.Occlusion, nni.GradCAM)
 
 
 def picture():
@@ -25,13 +29,20 @@ def layers():
     return nni.models.load("digits-mlp")
 
 
+def wrapped(layers):
+    """The colleague's layers as 24.1 asks for them."""
+    return nni.models.wrap(
+        layers, tuple("0123456789"), low=0, high=255, preprocess=lambda pixels: pixels / 255
+    )
+
+
 def answers(model):
     """What a student's model says about three pictures in pixels from 0 to 255."""
     pixels = 255 * nni.data.digits("test")[:3][0]
     if not isinstance(model, nn.Module):
-        raise TypeError("wrap gives a model that can be called, so should the answer")
-    if not getattr(model, "high", None) == 255:
-        raise ValueError("the model should know that white is 255: high=255")
+        raise TypeError("the answer should be the model that wrap returns")
+    if (getattr(model, "low", None), getattr(model, "high", None)) != (0, 255):
+        raise ValueError("the model should know which pixels are black and which are white")
     with torch.no_grad():
         return model.eval()(pixels)
 
@@ -84,9 +95,20 @@ def smallest_gap():
 def always_on_the_ink():
     """The method of the four that is zero where the picture is."""
     x, y = picture()
-    four = (nni.Saliency(), nni.LRP(), nni.GuidedBackprop(), nni.GradientTimesInput())
-    (found,) = [m.title for m in four if not m(model(), x, int(y))[x == 0].abs().sum()]
+    (found,) = [m.title for m in FINALISTS if not m(model(), x, int(y))[x == 0].abs().sum()]
     return found
+
+
+def one_of(names):
+    """Reads an answer as one of these names, however it is typed; another word is no answer."""
+    known = {letters(name): name for name in names}
+    return lambda answer: known.get(letters(answer)) if isinstance(answer, str) else answer
+
+
+def letters(name):
+    """The name without what keyboards lack or people leave out."""
+    plain = name.casefold().replace("×", "x").replace("*", "x").replace("times", "x")
+    return re.sub("[^a-z]", "", plain)
 
 
 EXERCISES = {
@@ -98,6 +120,8 @@ EXERCISES = {
         "mistakes": [
             (lambda: logits(1.0), "the layers get numbers up to 255, they were trained on 0 to 1."),
             (lambda: logits(end=lambda v: v.softmax(1)), "it returns probabilities, not logits."),
+            (lambda: logits(255.0**2), "the pixels are divided twice."),
+            (lambda: logits(255.0**2, lambda v: v.softmax(1)), "wrap the layers, not all of it."),
         ],
         "hints": [
             "Give it the layers, the range of the pixels, and what turns these into 0 to 1.",
@@ -105,8 +129,9 @@ EXERCISES = {
         ],
     },
     "2": {
-        "asks": "which of the five methods cannot be used?",
+        "asks": "which of the five methods cannot be used? Its name in quotes.",
         "right": unfit,
+        "tried": one_of(METHODS),
         "then": "It weighs maps with places, and a dense network has none.",
         "mistakes": [
             (lambda: "guided backprop", "the doctor finds nothing undefined there."),
@@ -151,13 +176,15 @@ EXERCISES = {
         ],
     },
     "5": {
-        "asks": "which method has a perfect score for any network?",
+        "asks": "which method of the table has a perfect score for any network? In quotes.",
         "right": always_on_the_ink,
+        "tried": one_of([*(method.title for method in FINALISTS), "Random"]),
         "then": "It is multiplied by the picture, so it is zero wherever the picture is.",
         "mistakes": [
             (lambda: "LRP", "it is high, but not perfect; and it depends on the weights."),
             (lambda: "saliency", "it looks at every pixel, inked or not."),
             (lambda: "guided backprop", "it reaches black pixels too."),
+            (lambda: "random", "chance has the lowest score of all."),
         ],
         "hints": [
             "A perfect score is 1: everything lies on the ink.",
@@ -165,8 +192,9 @@ EXERCISES = {
         ],
     },
     "6": {
-        "asks": "which of the four methods needs nothing but scores?",
+        "asks": "which of the four methods needs nothing but scores? Its name in quotes.",
         "right": lambda: nni.Occlusion.title,
+        "tried": one_of([method.title for method in FOUR]),
         "then": "It changes the picture and reads the score, again and again.",
         "mistakes": [
             (lambda: "LRP", "it needs every layer and its weights."),

@@ -59,7 +59,7 @@ def _findings(
     if isinstance(method, Synthesizer):
         return method.examine(model, x)
     method = LRP() if method is None else as_method(method)
-    who = type(method).__name__
+    who = method.name
     check_model(who, model)
     check_input(who, model, cast(Tensor, x))
     return method.examine(model, cast(Tensor, x))

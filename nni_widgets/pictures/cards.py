@@ -29,13 +29,13 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in self.columns)
+        look = ' style="text-align: left; vertical-align: top"'
+        head = "".join(f"<th{look}>{html.escape(name)}</th>" for name in self.columns)
         body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+            "<tr>" + "".join(f"<td{look}>{html.escape(cell)}</td>" for cell in row) + "</tr>"
             for row in self.rows
         )
-        left = "<style scoped>td,th{text-align:left!important;vertical-align:top}</style>"
-        return f"{left}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
     def __repr__(self) -> str:
         if len(self.columns) == 2:

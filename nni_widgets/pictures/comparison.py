@@ -27,6 +27,7 @@ At = tuple[str, str]
 _ARROWS = {"lower": "↓", "higher": "↑"}
 _BEST, _NOTHING, _REFUSED, _WAITING = "★", "—", "refused", "…"
 _MARK_WIDTH, _MARK_HEIGHT = 96, 12
+_LOOK = ' style="text-align: left; vertical-align: top; white-space: nowrap"'
 _ACROSS, _PLOT, _NUMBERS, _LINE, _GAP, _FONT_SIZE = 3, 150, 110, 22, 14, 13
 _INK, _GREY, _FAINT, _POINT, _PAPER = "#333333", "#8a8a8a", "#cccccc", "#b35806", "#ffffff"
 
@@ -216,21 +217,19 @@ def _text(of: Comparison, at: At) -> str:
 def _html(of: Comparison) -> str:
     head = "".join(map(partial(_html_head, of), of.metrics))
     rows = (
-        f"<tr><th>{_html_name(of, name)}</th>"
+        f"<tr><th{_LOOK}>{_html_name(of, name)}</th>"
         + "".join(_html_cell(of, (name, title)) for title in of.metrics)
         + "</tr>"
         for name in of.methods
     )
-    look = "text-align:left!important;vertical-align:top;white-space:nowrap"
-    style = f"<style scoped>td,th{{{look}}}</style>"
-    table = f"<table><thead><tr><th></th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-    return f"{style}<p>{_heading(of)}</p>{table}"
+    titles = f"<thead><tr><th{_LOOK}></th>{head}</tr></thead>"
+    return f"<p>{_heading(of)}</p><table>{titles}<tbody>{''.join(rows)}</tbody></table>"
 
 
 def _html_head(of: Comparison, title: str) -> str:
     card = of.scores.metrics[title].card
     words = f"{html.escape(title)} {_arrow(of, title)}<br><small>{card.better} is better</small>"
-    return f'<th title="{html.escape(card.question)}">{words}</th>'
+    return f'<th{_LOOK} title="{html.escape(card.question)}">{words}</th>'
 
 
 def _html_name(of: Comparison, name: str) -> str:
@@ -241,10 +240,10 @@ def _html_name(of: Comparison, name: str) -> str:
 def _html_cell(of: Comparison, at: At) -> str:
     text = html.escape(_text(of, at))
     if refusal := of.refusals.get(at):
-        return f'<td title="{html.escape(refusal)}">{text}</td>'
+        return f'<td{_LOOK} title="{html.escape(refusal)}">{text}</td>'
     name, title = at
     words = f"<b>{text}</b>" if name == of.best(title) else text
-    return f"<td>{words}<br>{_mark(of, at)}</td>"
+    return f"<td{_LOOK}>{words}<br>{_mark(of, at)}</td>"
 
 
 def _mark(of: Comparison, at: At) -> str:
@@ -260,7 +259,10 @@ def _mark(of: Comparison, at: At) -> str:
     if math.isfinite(chance):
         line = f"M{place(chance)} 0V{_MARK_HEIGHT}"
         parts.append(f'<path d="{line}" stroke="{_GREY}" stroke-dasharray="2 2"/>')
-    return f'<svg width="{_MARK_WIDTH}" height="{_MARK_HEIGHT}">{"".join(parts)}</svg>'
+    size = f'width="{_MARK_WIDTH}" height="{_MARK_HEIGHT}"'
+    drawn = f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{"".join(parts)}</svg>'
+    source = base64.b64encode(drawn.encode()).decode("ascii")
+    return f'<img alt="" {size} src="data:image/svg+xml;base64,{source}">'
 
 
 def _places(of: Comparison, title: str, left: int, right: int) -> Callable[[float], int]:

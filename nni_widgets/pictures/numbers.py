@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Any
+
+import numpy as np
 
 _TIE = 0.49
 _A_LITTLE = 1e-5  # 9.9999999 has as many digits as 10
@@ -31,6 +34,18 @@ def number(value: float, largest: float | None = None, digits: int = 3) -> str:
 def percent(share: float) -> str:
     """A share as a percentage of two digits."""
     return number(100 * share, digits=2 if abs(share) < 1 else 3) + " %"
+
+
+def round_numbers(low: float, high: float) -> np.ndarray[Any, Any]:
+    """Two to six multiples of 1, 2 or 5 times a power of ten between these."""
+    width = high - low
+    if not width > 0:
+        return np.array([float(f"{low:.2g}")])
+    power = 10.0 ** np.floor(np.log10(width))
+    step = power * next(share for share in (0.2, 0.5, 1.0, 2.0) if width <= 5 * share * power)
+    first, last = np.ceil(low / step - _A_LITTLE), np.floor(high / step + _A_LITTLE)
+    ticks: np.ndarray[Any, Any] = step * np.arange(first, last + 1)
+    return ticks
 
 
 def _signed(value: float, form: str) -> str:

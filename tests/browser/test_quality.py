@@ -97,6 +97,8 @@ def test_the_game_and_the_slide(page):
     assert_all_can_use_it(page, explorer)
 
     explorer.locator(".nn-reset").click()
+    expect(explorer.locator(".nn-slide-words")).to_contain_text("shifts visited: 1")
+    explorer.get_by_role("button", name="Pixel flipping").click()
     expect(words).to_contain_text("Remove up to 12 of 49 patches")
     assert asked(page, "explorer.digest()") == begun
 

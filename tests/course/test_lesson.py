@@ -107,13 +107,17 @@ def test_shapes(told):
 def test_hints(told, capsys):
     hint("99.1")
     hint("99.1", 2)
-    assert capsys.readouterr().out == "99.1 hint 1 of 2: look\n99.1 hint 2 of 2: look closer\n"
+    hint("99.1", 3)
+    assert capsys.readouterr().out.splitlines() == [
+        "99.1 hint 1 of 2: look",
+        "99.1 hint 2 of 2: look closer",
+        "99.1 has 2 hints, from 1 to 2: there is no hint 3.",
+    ]
 
 
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda: hint("99.1", 3), "hint: n must be from 1 to 2; got 3. "),
         (lambda: check("99.7", 1), "one of 99.1, 99.2, 99.3, 99.4; got '99.7'. "),
         (lambda: check("98.1", 1), "one of 99; got '98'. "),
     ],
@@ -146,6 +150,35 @@ def test_each_known_mistake_gets_its_own_words(name):
 
 def test_there_are_hints(name):
     assert len(exercises_of(name.partition(".")[0])[name].hints) >= 2
+
+
+NAMED = {
+    "23.6": "training_mode",
+    "24.2": "GradCAM",
+    "24.5": "gradient x input",
+    "24.6": "Occlusion",
+}
+
+
+def told_about(name, answer):
+    """What check says in a lesson, reading the answer as the lesson does."""
+    return lesson._verdict(name, exercises_of(name.partition(".")[0])[name], answer)
+
+
+@pytest.mark.parametrize(("name", "typed"), NAMED.items())
+def test_a_name_is_right_however_it_is_typed(name, typed):
+    assert told_about(name, typed).startswith("right.")
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_word_that_is_no_name_of_the_list_is_no_answer(name):
+    assert told_about(name, "something else").startswith("not answered yet: ")
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_known_mistake_is_read_as_what_it_says(name):
+    for wrong, sentence in exercises_of(name.partition(".")[0])[name].mistakes:
+        assert told_about(name, wrong()) == f"not yet: {sentence}"
 
 
 def printed(folder, name):

@@ -54,6 +54,15 @@ def test_a_row_says_what_its_lesson_says(path):
     assert in_the_table(row["builds_on"]) == in_the_lesson(needs)
 
 
+@pytest.mark.parametrize("path", THERE[1:], ids=lambda path: path.stem)
+def test_the_minutes_of_the_sections_make_those_of_the_lesson(path):
+    first, *cells = nbformat.read(path, as_version=4).cells
+    text = "\n".join(cell.source for cell in cells)
+    sections = re.findall(r"^## .*\((\d+) minutes\)$", text, re.MULTILINE)
+    whole = int(re.search(r"^\*(\d+) minutes", first.source, re.MULTILINE)[1])
+    assert sum(map(int, sections)) == whole <= 90
+
+
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["number"])
 def test_a_lesson_builds_on_earlier_ones_and_is_told_in_few_words(row):
     assert set.union(*in_the_table(row["builds_on"])) <= set(NUMBERS[: int(row["number"])])

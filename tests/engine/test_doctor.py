@@ -122,3 +122,38 @@ def test_what_makes_images_is_examined_too() -> None:
     assert "channel must be from 0 to" in str(report)
     assert not report.healthy
     assert diagnose(model, x.clamp(0, 1), ActivationMaximization(Logit(0))).healthy
+
+
+def own_logit(model: nn.Module, x: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    leaf = x.detach().requires_grad_()
+    return torch.autograd.grad(model(leaf)[range(len(x)), target].sum(), leaf)[0]
+
+
+def all_rows_logits(model: nn.Module, x: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    leaf = x.detach().requires_grad_()
+    return torch.autograd.grad(model(leaf)[:, target].sum(), leaf)[0]
+
+
+def by_chance(model: nn.Module, x: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return torch.randn_like(x)
+
+
+def without_a_number(model: nn.Module, x: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return x * torch.nan
+
+
+def test_an_own_function_is_run() -> None:
+    model, x = build(NETS["plain"])
+    assert not diagnose(model, x, own_logit).findings
+    (text,) = words(diagnose(model, x, all_rows_logits), "warning")
+    assert text.startswith("all_rows_logits: the map of a picture changes with the target of ")
+    (text,) = words(diagnose(model, x, by_chance), "warning")
+    assert text.startswith("by_chance: two runs give two maps. ")
+    (text,) = words(diagnose(model, x, without_a_number), "error")
+    assert text.startswith("without_a_number: the attribution must be finite; ")
+
+
+def test_errors_call_an_own_function_by_its_name() -> None:
+    model, x = build(NETS["plain"])
+    (text,) = words(diagnose(model.train(), x, own_logit), "error")
+    assert text.startswith("own_logit: the model must be in evaluation mode; ")

@@ -278,7 +278,7 @@ def test_parameters_of_the_study(explorer):
     assert explorer.drain().study.method == nni.GradientTimesInput()
     assert explorer.found.pair.method == nni.GradientTimesInput()
     sets(the(explorer, "nn-n_pictures-field"), value=2)
-    assert "Study: n_pictures must be a whole number from 3 to 1000; got 2" in repr(explorer)
+    assert "Study: n_pictures must be a whole number from 3 to 1,000; got 2" in repr(explorer)
 
 
 def test_other_groups_begin_with_all_pictures(explorer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ class Result:
     ``values`` has the shape of x; ``score`` is f(x) and ``reference_score`` f(baseline), where
     there is one, both ``(N,)``; ``layers`` tells what happened at each operation, from the output
     down (propagation methods, if asked for); ``done`` of ``of`` says how complete it is; ``passes``
-    counts forward and backward passes of the model per sample so far.
+    counts forward and backward passes of the model per sample so far, NaN where nobody knows.
     """
 
     values: Tensor
@@ -63,6 +64,11 @@ class Method(Declared):
     signed: ClassVar[bool] = True
     channels: ClassVar[Literal["sum", "max"]] = "sum"
 
+    @property
+    def name(self) -> str:
+        """What errors call the method."""
+        return type(self).__name__
+
     def __call__(self, model: nn.Module, x: Tensor, target: Target = None) -> Tensor:
         """The attribution, shaped like x, in the model's dtype and on its device.
 
@@ -79,7 +85,7 @@ class Method(Declared):
 
         The model is locked during a step and free between steps.
         """
-        who = type(self).__name__
+        who = self.name
         check_model(who, model)
         check_input(who, model, x)
         with torch.inference_mode(False):
@@ -135,11 +141,25 @@ class FunctionMethod(Method):
         if not bool(values.isfinite().all()):
             raise invalid(self.name, "the attribution", "finite", "NaN or infinite numbers",
                           "Look for a division by zero")  # fmt: skip
-        yield Result(values.detach(), selection, logits, passes=1)
+        yield Result(values.detach(), selection, logits, passes=math.nan)
 
     def examine(self, model: nn.Module, x: Tensor) -> list[Finding]:
-        logits_of(self.name, model, x)
-        return []
+        """Also runs the function on one picture twice, and beside itself with another target."""
+        self(model, x)
+        ranked = logits_of(self.name, model, x[:1])[0].argsort()
+        most, least = int(ranked[-1]), int(ranked[0])
+        alone, again = (self(model, x[:1], most) for _ in range(2))
+        if not torch.allclose(alone, again):
+            text = f"{self.name}: two runs give two maps. Draw its random numbers from a seed."
+            return [Finding("warning", text)]
+        beside = self(model, torch.cat([x[:1], x[:1]]), [most, least])[:1]
+        if float((alone - beside).abs().max()) <= 1e-3 * float(alone.abs().max()):
+            return []
+        text = (
+            f"{self.name}: the map of a picture changes with the target of the picture beside it. "
+            "Take each row's own logit: logits[range(len(x)), target]."
+        )
+        return [Finding("warning", text)]
 
 
 AnyMethod = Method | Callable[..., Any]

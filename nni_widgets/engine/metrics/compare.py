@@ -89,6 +89,8 @@ def _cell(metric: Metric, subject: Subject) -> Cell:
         *_, last = metric.steps(subject)
     except (UnsupportedOperation, ValueError) as error:
         return Cell(refusal=str(error))
+    except Exception as error:  # noqa: BLE001 - one method's own error does not end the others
+        return Cell(refusal=f"{type(error).__name__}: {error}")
     return Cell(last)
 
 

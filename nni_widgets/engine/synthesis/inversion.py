@@ -24,7 +24,7 @@ class AlphaNorm(Objective):
     """A penalty: pixels far from a centre, ``Σ |x − c|^α``; for a large α only the extreme ones.
 
     Shape: ``(N,)``. Unit: that of the pixels, to the power of α.
-    Source: Mahendran, Vedaldi 2015, sec. 3, R_α.
+    Source: Mahendran, Vedaldi 2015, sec. 2, R_α.
     """
 
     title: ClassVar[str] = "α-norm"
@@ -46,7 +46,7 @@ class Inversion(Synthesizer):
     Called with the model and the images ``(N, ...)`` to invert; returns a :class:`Synthesis` whose
     term ``Match`` is the distance that is left. Raises ``ValueError`` for an unknown layer, and one
     that is silent for x. Cost: n_steps × (1 F + 1 B) and 1 F every ``keep_every`` steps.
-    Source: Mahendran, Vedaldi 2015, sec. 3, eq. (1); the priors as means over the pixels, in shares
+    Source: Mahendran, Vedaldi 2015, sec. 2, eq. (1); the priors as means over the pixels, in shares
     of the range, as in Mahendran, Vedaldi 2016, sec. 3. Descent by Adam instead of momentum.
     """
 

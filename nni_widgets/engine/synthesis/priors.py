@@ -56,7 +56,7 @@ class TotalVariation(Objective):
     derivative there. Lines and volumes have one and three differences.
 
     Shape: ``(N,)``. Unit: that of the pixels, to the power of β. Raises ``ValueError`` for images
-    without places. Source: Mahendran, Vedaldi 2015, sec. 3, R_{V^β}.
+    without places. Source: Mahendran, Vedaldi 2015, sec. 2, R_{V^β}.
     """
 
     title: ClassVar[str] = "Total variation"
@@ -102,7 +102,7 @@ class Match(_LayerScore):
     0 where the image is the same to the layer, 1 where it is as far away as silence.
 
     Shape: ``(N,)``. Unit: none. Raises ``ValueError`` for features that do not fit the layer or are
-    all zero. Source: Mahendran, Vedaldi 2015, sec. 3, the normalised Euclidean loss.
+    all zero. Source: Mahendran, Vedaldi 2015, sec. 2, the normalised Euclidean loss.
     """
 
     title: ClassVar[str] = "Distance of features"

@@ -30,6 +30,7 @@ for a number, ``charts.LineChart``, and ``last.Last`` for what need not be compu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -223,7 +224,8 @@ class Scaffold(Live[T]):
             f"predicted {made.predicted[0]} ({float(made.probabilities[0].max()):.2f})",
             f"explained: {made.target_names[0]}",
         ]
-        cost = f"{made.result.passes:g} passes, {1000 * outcome.elapsed:.0f} ms"
+        passes, milliseconds = made.result.passes, f"{1000 * outcome.elapsed:.0f} ms"
+        cost = milliseconds if math.isnan(passes) else f"{passes:g} passes, {milliseconds}"
         words.append(f"{made.name}: {cost if outcome.finished else 'a first picture'}")
         self._status.say(" · ".join(words), outcome.generation)
 

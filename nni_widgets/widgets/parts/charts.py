@@ -10,10 +10,10 @@ import bqplot
 import numpy as np
 
 from nni_widgets.pictures.flow import FlowRow
+from nni_widgets.pictures.numbers import round_numbers
 from nni_widgets.widgets.parts.axes import TEXT, axis, clicked, figure
 
 _MOST = 10
-_A_LITTLE = 1e-6
 _PLAIN, _CHOSEN = "#9aa5b1", "#e66101"
 LINE_COLOURS = (_CHOSEN, "#5e3c99", "#009e73", "#56b4e9", "#cc79a7")
 HANDED_ON = "handed on"
@@ -237,15 +237,3 @@ class FlowChart:
         index = clicked(event)
         if index is not None and index < len(self._labels):
             self._on_choose(self._labels[index])
-
-
-def round_numbers(low: float, high: float) -> np.ndarray[Any, Any]:
-    """Two to six multiples of 1, 2 or 5 times a power of ten between these."""
-    width = high - low
-    if not width > 0:
-        return np.array([float(f"{low:.2g}")])
-    power = 10.0 ** np.floor(np.log10(width))
-    step = power * next(share for share in (0.2, 0.5, 1.0, 2.0) if width <= 5 * share * power)
-    first, last = np.ceil(low / step - _A_LITTLE), np.floor(high / step + _A_LITTLE)
-    ticks: np.ndarray[Any, Any] = step * np.arange(first, last + 1)
-    return ticks

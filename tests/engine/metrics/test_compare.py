@@ -95,12 +95,13 @@ def test_what_is_refused_is_a_cell_with_the_sentence() -> None:
     assert found.done == found.of == 6
 
 
-def test_other_errors_are_not_hidden() -> None:
+def test_an_error_of_ones_own_method_does_not_end_the_others() -> None:
     def ours(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
-        raise ZeroDivisionError
+        raise ZeroDivisionError("no ink")
 
-    with pytest.raises(ZeroDivisionError):
-        complete(MODEL, X, [ours], [Sparseness()])
+    found = complete(MODEL, X, [ours, Saliency()], [Sparseness()])
+    assert found.cells["ours", "Sparseness"].refusal == "ZeroDivisionError: no ink"
+    assert found.cells["Saliency", "Sparseness"].measured
 
 
 def test_an_attribution_stands_for_a_method_where_it_can() -> None:

@@ -76,7 +76,8 @@ class Views:
             self._plot.show(shown.layout, shown.groups.labels, shown.group, shown.place)
         sizes = shown.groups.labels.bincount().tolist()
         each = (f"{sign(g)}&nbsp;{g}:&nbsp;{size}" for g, size in enumerate(sizes))
-        suggested = f"The maps suggest {shown.maps.suggested}."
+        count = shown.maps.suggested
+        suggested = f"The maps suggest {count} {'group' if count == 1 else 'groups'}."
         self._legend.value = f"<p>{' · '.join(each)}. {suggested}</p>"
 
     def _show_group(self, shown: Found) -> None:

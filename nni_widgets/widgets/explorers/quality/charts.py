@@ -8,9 +8,10 @@ from typing import Any
 import bqplot
 import numpy as np
 
+from nni_widgets.pictures.numbers import round_numbers
 from nni_widgets.widgets.explorers.quality.game import Played
 from nni_widgets.widgets.parts.axes import axis, figure
-from nni_widgets.widgets.parts.charts import LINE_COLOURS, round_numbers
+from nni_widgets.widgets.parts.charts import LINE_COLOURS
 
 MINE, CHANCE = LINE_COLOURS[0], "#8c8c8c"
 COLOURS = (*LINE_COLOURS[1:], "#b8860b", "#4c78a8")

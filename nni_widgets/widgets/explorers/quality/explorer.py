@@ -294,9 +294,6 @@ class QualityExplorer(Scaffold[Played | Slid]):
     def _forget(self) -> None:
         self._game.forget()
         self._slide.forget()
-        with self._quiet:
-            self._tabs.value = "flipping"
-        self._show_tab()
 
     def _turned(self) -> None:
         self._show_tab()

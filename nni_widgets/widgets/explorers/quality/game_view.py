@@ -129,7 +129,7 @@ class GameView:
         at = names.index(self.revealed)
         order = [played.grid.place(patch) for patch in played.methods[at].order]
         self._board.draw(order, COLOURS[at])
-        places = ", ".join(map(str, order))
+        places = ", ".join(f"({row},\N{NO-BREAK SPACE}{column})" for row, column in order)
         words = html.escape(f"{self.revealed} removes (row, column), from (0, 0): {places}")
         self._order.value = f'<p role="status"><small>{words}</small></p>'
 
@@ -154,9 +154,8 @@ def in_words(played: Played) -> str:
         return f"{what} = {begin}. Remove up to {played.most} of {played.grid.count} patches."
     now = number(float(played.mine.curve[-1]), largest=played.score)
     lowest = min(played.methods, key=lambda player: player.area(count))
-    better = played.mine.area(count) < lowest.area(count)
-    first = "Nobody is lower than you" if better else f"Lowest: {lowest.name}"
-    return f"{count} of {played.most} removed: {what} = {begin}, now {now}. {first}."
+    first = "nobody's" if played.mine.area(count) <= lowest.area(count) else f"{lowest.name}'s"
+    return f"{count} of {played.most} removed: {what} = {begin}, now {now}. Smaller area: {first}."
 
 
 def _table(played: Played, revealed: bool) -> str:

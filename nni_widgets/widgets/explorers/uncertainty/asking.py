@@ -33,7 +33,7 @@ from nni_widgets.widgets.parts.subject import Subject
 
 _MEAN = "mean"  # a drop-down takes None for nothing chosen
 _ANY_CLASS: tuple[tuple[str, int | str], ...] = (
-    ("the class of the mean prediction", _MEAN),
+    ("class of the mean prediction", _MEAN),
     ("what each sample predicts", "each"),
 )
 _WIDE = {"width": "330px"}

@@ -121,7 +121,9 @@ def _statistics(maps: UncertainAttribution, classes: Sequence[str]) -> Iterator[
     reliable = (
         float((agreement >= _RELIABLE)[strong].double().mean()) if bool(strong.any()) else 0.0
     )
-    agreed = f"Above {_RELIABLE:g} in {percent(reliable)} of the pixels where it is."
+    agreed = (
+        f"Where the mean is strong: {_RELIABLE:g} or more in {percent(reliable)} of the pixels."
+    )
     yield Shown(agreement, Scale(1.0, signed=False), "agreement of signs", agreed)
 
 
