@@ -133,7 +133,7 @@ def _axes(
 
 
 def _tick(at: float) -> str:
-    return f"{at:.6g}".replace("-", "−")
+    return f"{at + 0.0:.6g}".replace("-", "−")
 
 
 def _path(points: Sequence[tuple[float, float]], colour: str, width: float, dash: str) -> str:

@@ -125,15 +125,15 @@ def kl(alpha: Tensor) -> Tensor:
     return torch.distributions.kl_divergence(law(alpha), law(torch.ones_like(alpha)))
 
 
-def loss_done(more=1, spread=1, penalty=1, right_counts=False, of_alpha=True):
-    """A try at the loss: ``more`` is added to S, ``spread`` and ``penalty`` say what counts."""
+def loss_done(more=1, spread=1, penalty=None, right_counts=False, of_alpha=True):
+    """A try at the loss: ``more`` is added to S, ``spread`` and ``penalty`` are weights."""
 
     def loss(alpha, y, weight):
         S = alpha.sum(1, keepdim=True)
         p = alpha / S if of_alpha else (alpha - 1) / (S - alpha.shape[1]).clamp(min=1e-9)
         error = ((y - p).square() + spread * p * (1 - p) / (S + more)).sum(1)
         kept = alpha if right_counts else y + (1 - y) * alpha
-        return error + (weight if penalty else 1) * kl(kept)
+        return error + (weight if penalty is None else penalty) * kl(kept)
 
     return lambda: tried(loss)
 
@@ -186,10 +186,16 @@ def share_answered():
     return [t, 1 - refused]
 
 
-def smallest():
-    """The most careful threshold."""
+def in_percent():
+    """The share that is refused, in percent."""
+    t, refused = threshold(*held_out())
+    return [t, 100 * refused]
+
+
+def refused_at(t):
+    """Another threshold, and the share that it refuses."""
     u, _ = held_out()
-    return [0.1, (u >= 0.1).double().mean()]
+    return lambda: [t, (u >= t).double().mean()]
 
 
 EXERCISES = {
@@ -199,11 +205,12 @@ EXERCISES = {
         "then": "It has learnt to tell digits from each other, not digits from other things.",
         "mistakes": [
             (lambda: "none", "it has never seen clothes, but nobody told it to say so."),
+            (lambda: "a tenth", "more than that: read the count."),
             (lambda: "all", "not all: some lie between two digits. But count."),
         ],
         "hints": [
             "In its training, was there ever a picture for which all answers were wrong?",
-            "The cell above this one has counted them.",
+            "The cell of section 2 has counted them, of 500.",
         ],
     },
     2: {
@@ -234,7 +241,8 @@ EXERCISES = {
                 loss_done(right_counts=True),
                 "this takes away the evidence for the right class too: use α̃ in the penalty.",
             ),
-            (loss_done(penalty=0), "the penalty has its full weight: multiply it by weight."),
+            (loss_done(penalty=1), "the penalty has its full weight: multiply it by weight."),
+            (loss_done(penalty=0), "this is the first part; the penalty is missing."),
             (loss_done(of_alpha=False), "p̂ is α / S; this divides the evidence."),
         ],
         "hints": [
@@ -266,7 +274,12 @@ EXERCISES = {
                 "count the errors among the digits that are answered, not among all.",
             ),
             (share_answered, "t is right; this is the share that is answered."),
-            (smallest, "this keeps the promise, but refuses more digits than it must."),
+            (in_percent, "t is right; this is the share in percent: divide by 100."),
+            *(
+                (refused_at(t), "this keeps the promise, but refuses more digits than it must.")
+                for t in (0.1, 0.2, 0.3, 0.4)
+            ),
+            *((refused_at(t), "this t breaks the promise.") for t in (0.7, 0.8, 0.9)),
             (
                 lambda: threshold(*answered("test", 0, 2000)),
                 "this t was chosen on test data; use the digits that were held out.",

@@ -136,6 +136,12 @@ def two_classes():
     return nni.fit_temperature(z, torch.tensor([0, 0, 0, 1]))
 
 
+def of_all():
+    """The temperature that the lesson prints, fitted on all of them, with the right p̄."""
+    z, y, _ = asked("train")
+    return [round(nni.fit_temperature(z, y), 1), played()[1]]
+
+
 @cache
 def played(degrees=ASIDE, fit=True):
     """The temperature that the explorer fits, and p̄ of its answer to the 1 on its side."""
@@ -165,6 +171,12 @@ def one_sender(fit_on="train", test_on="test", all_of_them=False, fit=True):
     return answer
 
 
+def in_hundredths():
+    """The right temperature, and the error that it leaves as a share."""
+    T, error = one_sender()()
+    return [T, error / 100]
+
+
 EXERCISES = {
     1: {
         "asks": "the ECE of the ten answers: one number",
@@ -172,9 +184,11 @@ EXERCISES = {
         "then": "All in all 0.84 and 0.80 look alike: one bin hides the other.",
         "mistakes": [
             (lambda: signed(CONFIDENCE, RIGHT), "here the bins cancel: take distances."),
+            (lambda: -signed(CONFIDENCE, RIGHT), "here the bins cancel: take distances."),
             (lambda: unweighted(CONFIDENCE, RIGHT), "a bin with more answers counts more."),
             (lambda: largest(CONFIDENCE, RIGHT), "this is the worst bin only."),
             (lambda: counted(CONFIDENCE, RIGHT), "divide by the number of all answers."),
+            (lambda: 100 * ece(CONFIDENCE, RIGHT), "this is in percent: divide by 100."),
             (
                 lambda: one_by_one(CONFIDENCE, RIGHT),
                 "one answer is right or wrong; accuracy belongs to a bin.",
@@ -193,8 +207,10 @@ EXERCISES = {
         "mistakes": [
             (lambda: unweighted(*some_answers()), "weigh each bin by its share of the answers."),
             (lambda: signed(*some_answers()), "the bins cancel: take distances, then sum."),
+            (lambda: -signed(*some_answers()), "the bins cancel: take distances, then sum."),
             (lambda: largest(*some_answers()), "this is the worst bin only."),
             (lambda: counted(*some_answers()), "divide by the number of all answers."),
+            (lambda: 100 * ece(*some_answers()), "this is in percent: do not multiply by 100."),
             (
                 lambda: one_by_one(*some_answers()),
                 "compare accuracy and confidence of bins, not of single answers.",
@@ -203,6 +219,7 @@ EXERCISES = {
         "hints": [
             "diagram(confidence, right) has counts, confidence and accuracy of the bins.",
             "counts / counts.sum() are the weights; .abs() makes distances.",
+            "Is it nan? An empty bin is 0/0: .nansum() leaves it out, .sum() does not.",
         ],
     },
     3: {
@@ -224,14 +241,16 @@ EXERCISES = {
         "asks": "the fitted temperature, and p̄ of the turned 1 there: two numbers",
         "right": played,
         "then": "The diagram is mended, and this answer is wrong with most of the probability.",
+        "tolerance": 0.014,
         "mistakes": [
+            (of_all, "this T is that of section 6: press the button."),
             (lambda: [played()[0], played(fit=False)[1]], "this p̄ is that of temperature 1."),
             (lambda: played(-ASIDE), "you turned it with the clock: take plus 80."),
             (lambda: played(0), "this is the 1 as it stands."),
         ],
         "hints": [
             "Press the button below the reliability diagram; the slider shows what it found.",
-            "Move the slider picture to 1, then type 80 as the angle; p̄ stands below the picture.",
+            "Move the slider picture to 1, then type 80 as the angle; p̄ stands below the sliders.",
         ],
     },
     5: {
@@ -243,6 +262,7 @@ EXERCISES = {
             (one_sender(all_of_them=True), "this T is that of all angles: choose the steep ones."),
             (one_sender(test_on="train"), "T is right; judge it on the test digits."),
             (one_sender(fit=False), "T is right; divide the test logits by it."),
+            (in_hundredths, "T is right; give the ECE in percent."),
         ],
         "hints": [
             "steep = held_angles.abs() > 30 chooses rows: held_z[steep], held_y[steep].",

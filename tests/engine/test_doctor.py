@@ -142,6 +142,10 @@ def without_a_number(model: nn.Module, x: torch.Tensor, target: torch.Tensor) ->
     return x * torch.nan
 
 
+def one_by_one(model: nn.Module, x: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return x * x.reshape(1, *x.shape[1:]).mean()
+
+
 def test_an_own_function_is_run() -> None:
     model, x = build(NETS["plain"])
     assert not diagnose(model, x, own_logit).findings
@@ -151,6 +155,10 @@ def test_an_own_function_is_run() -> None:
     assert text.startswith("by_chance: two runs give two maps. ")
     (text,) = words(diagnose(model, x, without_a_number), "error")
     assert text.startswith("without_a_number: the attribution must be finite; ")
+    (text,) = words(diagnose(model, x, lambda model, x, target: 1 / 0), "error")
+    assert "it stops with ZeroDivisionError: division by zero." in text
+    (text,) = words(diagnose(model, x[:1], one_by_one), "note")
+    assert text.startswith("one_by_one: it explains one picture at a time; two stop with ")
 
 
 def test_errors_call_an_own_function_by_its_name() -> None:

@@ -145,14 +145,24 @@ class FunctionMethod(Method):
 
     def examine(self, model: nn.Module, x: Tensor) -> list[Finding]:
         """Also runs the function on one picture twice, and beside itself with another target."""
-        self(model, x)
+        try:
+            self(model, x)
+        except ValueError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever its author's code raises is told
+            return [Finding("error", f"{self.name}: it stops with {_told(error)}.")]
         ranked = logits_of(self.name, model, x[:1])[0].argsort()
         most, least = int(ranked[-1]), int(ranked[0])
         alone, again = (self(model, x[:1], most) for _ in range(2))
         if not torch.allclose(alone, again):
             text = f"{self.name}: two runs give two maps. Draw its random numbers from a seed."
             return [Finding("warning", text)]
-        beside = self(model, torch.cat([x[:1], x[:1]]), [most, least])[:1]
+        try:
+            beside = self(model, torch.cat([x[:1], x[:1]]), [most, least])[:1]
+        except Exception as error:  # noqa: BLE001
+            kind = type(error).__name__
+            text = f"{self.name}: it explains one picture at a time; two stop with {kind}."
+            return [Finding("note", text)]
         if float((alone - beside).abs().max()) <= 1e-3 * float(alone.abs().max()):
             return []
         text = (
@@ -160,6 +170,10 @@ class FunctionMethod(Method):
             "Take each row's own logit: logits[range(len(x)), target]."
         )
         return [Finding("warning", text)]
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).rstrip('.')}"
 
 
 AnyMethod = Method | Callable[..., Any]

@@ -275,5 +275,5 @@ class _NoisyVersions(Versions):
         return self._answers(self.first, rows).reshape(len(which), len(x), -1)
 
     def asked(self, x: Tensor, which: Tensor, sample: Tensor) -> tuple[nn.Module, Tensor]:
-        spread = deviation(x, self._source.noise_level)
+        spread = deviation(x.detach(), self._source.noise_level)
         return self.first, x[sample] + spread[sample] * noise(which, x, self._source.seed)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import nni_widgets as nni
+from nni_widgets.engine.methods.noise import noise
 from nni_widgets.engine.uncertainty.entropy import Averaged, Entropy
 from nni_widgets.engine.uncertainty.sources import Ensemble, InputNoise, MCDropout
 
@@ -122,3 +123,15 @@ def test_what_cannot_be_averaged(x):
         Averaged([network(), "net"], Ensemble())
     with pytest.raises(nni.UnsupportedOperation, match="no rule for"):
         nni.LRP()(Averaged(network(), MCDropout(n_samples=2)), x)
+
+
+def test_the_level_of_the_noise_has_no_derivative(x):
+    """Else the brightest and the darkest pixel, which set it, get the derivative of the noise."""
+    model, source = network(), InputNoise(noise_level=0.3, n_samples=8)
+    spread = 0.3 * (x.amax((1, 2, 3)) - x.amin((1, 2, 3)))[:, None, None, None]
+    offsets = [spread * each for each in noise(torch.arange(8), x, source.seed)]
+    leaf = x.clone().requires_grad_()
+    mean = torch.stack([model(leaf + each).softmax(1) for each in offsets]).mean(0)
+    (expected,) = torch.autograd.grad(-(mean * mean.log()).sum(), leaf)
+    found = nni.Gradient()(Averaged(model, source), x, Entropy())
+    torch.testing.assert_close(found, expected)
