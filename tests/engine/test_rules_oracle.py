@@ -309,6 +309,16 @@ def test_a_box_per_channel() -> None:
             torch.float64, 1e-7)  # fmt: skip
 
 
+def test_a_box_that_does_not_hold_the_pixels_is_widened() -> None:
+    """With [0, 1] alone the shares of the first picture were 1000 and −999 of its score."""
+    model = nn.Sequential(nn.Linear(2, 1, bias=False)).eval().double()
+    with torch.no_grad():
+        model[0].weight.fill_(1)
+    x = torch.tensor([[1.0, -0.999], [0.5, 0.25], [2.0, 1.0]], dtype=torch.float64)
+    values = LRP(ZBox())(model, x, 0)
+    torch.testing.assert_close(values, torch.tensor([[0.001, 0], [0.5, 0.25], [2, 1]]).double())
+
+
 STABLE = [rule for rule in RULES if rule not in EXTREME and rule != AlphaBeta()]
 
 

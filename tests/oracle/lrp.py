@@ -123,12 +123,14 @@ def alpha_beta(alpha: float) -> Rule:
 def z_box(low: Tensor | float, high: Tensor | float) -> Rule:
     """x_j w_jk − l_j w_jk⁺ − h_j w_jk⁻ over its sum, no bias: for pixels in the box [l, h].
 
-    `low` and `high` are numbers, or flat vectors with one entry per input cell.
+    `low` and `high` are numbers, or flat vectors with one entry per input cell. A pixel outside
+    of the box is at its end.
     """
 
     def rule(x: Tensor, layer: Affine) -> Tensor:
         w = layer.weight
-        contributions = x * w - low * positive(w) - high * negative(w)
+        below, above = x.clamp(max=torch.as_tensor(low)), x.clamp(min=torch.as_tensor(high))
+        contributions = x * w - below * positive(w) - above * negative(w)
         return normalise(contributions, contributions.sum(1))
 
     return rule

@@ -6,7 +6,7 @@ relevance of output ``k``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import ClassVar
 
@@ -169,7 +169,9 @@ class ZBox(Rule):
 
     ``R_i = Σ_k (x_i w_ik − l_i w_ik⁺ − h_i w_ik⁻) / Σ_i (the same) R_k``. Black pixels get
     relevance too. The box is that of x, the model's input: a number, or one number per channel.
-    Where the model rescales x before its first layer, the box is rescaled with it.
+    Where the model rescales x before its first layer, the box is rescaled with it. Where an input
+    lies outside, as in noisy copies, the box is widened to hold it: else shares could be divided by
+    almost nothing.
 
     Unit: that of the logit. Cost: two forward and three backward passes of the first layer
     (one less of each when ``low`` is 0). Raises ``ValueError`` if low is not below high.
@@ -194,7 +196,7 @@ class ZBox(Rule):
         z = layer.z if layer.bias is None else layer.z - layer.along_output(layer.bias)
         terms = [
             (box, half(layer.weight))
-            for box, half in zip(self._ends(layer.a), (_plus, _minus), strict=True)
+            for box, half in zip(self._holding(layer.a), (_plus, _minus), strict=True)
             if box is not None
         ]
         for box, weight in terms:
@@ -207,9 +209,15 @@ class ZBox(Rule):
 
     def holds(self, a: Tensor) -> bool:
         """Whether all of these inputs lie in the box, but for rounding."""
-        low, high = (a.new_zeros(()) if box is None else box for box in self._ends(a))
-        slack = 8 * torch.finfo(a.dtype).eps * (high - low)
-        return bool((a >= low - slack).all() and (a <= high + slack).all())
+        return _are_inside(a, self._ends(a))
+
+    def _holding(self, a: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """The ends of the box, moved to where an input lies beyond them."""
+        ends = self._ends(a)
+        if _are_inside(a, ends):
+            return ends
+        low, high = (a.new_zeros(()) if box is None else box for box in ends)
+        return torch.minimum(low, a), torch.maximum(high, a)
 
     def _ends(self, a: Tensor) -> tuple[Tensor | None, Tensor | None]:
         return self._box(self.low, a), self._box(self.high, a)
@@ -260,6 +268,12 @@ def _is_signed(layer: Affine) -> bool:
 def _reaches_negative(relevance: Tensor, z: Tensor) -> bool:
     """Whether any relevance is at a unit with ``z < 0``; a ReLU behind it leaves none there."""
     return relevance.abs().mul_(z).min().item() < 0
+
+
+def _are_inside(a: Tensor, ends: Iterable[Tensor | None]) -> bool:
+    low, high = (a.new_zeros(()) if box is None else box for box in ends)
+    slack = 8 * torch.finfo(a.dtype).eps * (high - low)
+    return bool((a >= low - slack).all() and (a <= high + slack).all())
 
 
 def _plus(weight: Tensor) -> Tensor:
