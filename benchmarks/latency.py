@@ -21,7 +21,16 @@ from statistics import median
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from tests.browser.explorers import STROKES, asked, open_explorer, says, wiggle
-from tests.browser.harness import Lab, drag, fresh_page, launch_chromium, run_cell, watch
+from tests.browser.harness import (
+    Lab,
+    drag,
+    fresh_page,
+    launch_chromium,
+    new_notebook,
+    run_all,
+    run_cell,
+    watch,
+)
 
 SINGLE, SEVERAL, CANCEL, PHOTOGRAPH, OPENING = 100, 150, 300, 500, 1500
 QUIET = 1000
@@ -133,11 +142,15 @@ def trust(repetitions: int) -> None:
         ("its maps", "digits-dropout", "explore_uncertainty(model, x)", "mean-map", angle, MOVE),
     )
     for what, model, call, picture, act, event in cases:
-        given = f"model = nni.models.load('{model}')", "x, _ = nni.data.digits('test')[:10]"
+        given = f"model, (x, _) = nni.models.load('{model}'), nni.data.digits('test')[:10]"
+        cell = f"import nni_widgets as nni\n{given}\nexplorer = nni.{call}\nexplorer"
         with page_of_a_lab() as page:
-            explorer = open_explorer(page, *given, f"nni.{call}")
-            asked(page, "''")
+            new_notebook(page, [cell])
+            run_all(page)
+            explorer = page.locator(".nn-explorer")
             place = explorer.locator(f"img.nn-{picture}")
+            expect(place).to_be_visible()
+            asked(page, "''")
             seen = repeated(repetitions, answered, page, explorer, place, act, event)
         tell(f"{what}, {call.partition('(')[0]}", SEVERAL, seen, last=False)
 
