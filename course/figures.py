@@ -17,7 +17,7 @@ from torch import Tensor
 
 from nni_widgets.pictures.colours import SIGNED, UNSIGNED
 from nni_widgets.pictures.explanation import Explanation
-from nni_widgets.pictures.figure import plain
+from nni_widgets.pictures.figure import plain, svg_html
 from nni_widgets.pictures.heatmap import Scale, scale_of
 from nni_widgets.pictures.numbers import number
 from nni_widgets.pictures.render import input_image, magnified, palette_image, png
@@ -36,10 +36,7 @@ class Drawing:
     words: str
 
     def _repr_html_(self) -> str:
-        """As an address: JupyterLab shows no plain SVG in a notebook that was not run there."""
-        source = base64.b64encode(self.svg.encode()).decode("ascii")
-        words = html.escape(self.words, quote=True)
-        return f'<img alt="{words}" src="data:image/svg+xml;base64,{source}">'
+        return svg_html(self.svg, self.words)
 
     def __repr__(self) -> str:
         return self.words

@@ -18,7 +18,7 @@ from nni_widgets.engine.metrics.interval import Interval, interval
 from nni_widgets.engine.targets import Target
 from nni_widgets.errors import invalid
 from nni_widgets.pictures.cards import Table
-from nni_widgets.pictures.figure import plain
+from nni_widgets.pictures.figure import plain, svg_html
 from nni_widgets.pictures.numbers import number
 from nni_widgets.pictures.render import png
 
@@ -260,9 +260,7 @@ def _mark(of: Comparison, at: At) -> str:
         line = f"M{place(chance)} 0V{_MARK_HEIGHT}"
         parts.append(f'<path d="{line}" stroke="{_GREY}" stroke-dasharray="2 2"/>')
     size = f'width="{_MARK_WIDTH}" height="{_MARK_HEIGHT}"'
-    drawn = f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{"".join(parts)}</svg>'
-    source = base64.b64encode(drawn.encode()).decode("ascii")
-    return f'<img alt="" {size} src="data:image/svg+xml;base64,{source}">'
+    return svg_html(f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{"".join(parts)}</svg>')
 
 
 def _places(of: Comparison, title: str, left: int, right: int) -> Callable[[float], int]:

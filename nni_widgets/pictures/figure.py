@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -162,6 +164,13 @@ def _wrapped(text: str, font: Font, width: int) -> list[str]:
         else:
             lines.append(word)
     return lines
+
+
+def svg_html(svg: str, words: str = "") -> str:
+    """A drawing as an address: JupyterLab shows no plain SVG in a notebook not run there."""
+    source = base64.b64encode(svg.encode()).decode("ascii")
+    alternative = html.escape(words, quote=True)
+    return f'<img alt="{alternative}" src="data:image/svg+xml;base64,{source}">'
 
 
 def plain(text: str) -> str:
