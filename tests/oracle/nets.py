@@ -867,7 +867,7 @@ def returns_tuple() -> nn.Module:
 def _scripted() -> nn.Module:
     """TorchScript is deprecated, but people still load it: silence what torch says about that."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore")
         return torch.jit.script(NETS["plain"].build())
 
 
