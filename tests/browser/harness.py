@@ -44,7 +44,6 @@ QUIET_LAB = {
         "checkForUpdates": False,
     },
 }
-HARMLESS: tuple[str, ...] = ()  # words of console errors that are not ours, each with its reason
 SCRIPT = Path(__file__).with_suffix(".js")
 
 
@@ -84,6 +83,10 @@ class Lab:
     def url(self, notebook: str) -> str:
         """The address of a notebook, named by its path below the root."""
         return f"{self._address}/lab/tree/{notebook}?token={self._token}&reset"
+
+    def voila_url(self, notebook: str) -> str:
+        """The address of the same notebook shown by Voilà, without its code."""
+        return f"{self._address}/voila/render/{notebook}?token={self._token}"
 
     def shut_down_kernels(self) -> None:
         """End every session, so that tests neither share a kernel nor pile them up."""
@@ -160,8 +163,11 @@ def launch_chromium(playwright: Playwright) -> Browser:
 
 
 @contextmanager
-def fresh_page(lab: Lab, browser: Browser) -> Iterator[Page]:
-    """A page in a context of its own; on leaving, fail on whatever the browser complained about."""
+def fresh_page(lab: Lab, browser: Browser, harmless: Sequence[str] = ()) -> Iterator[Page]:
+    """A page in a context of its own; on leaving, fail on whatever the browser complained about.
+
+    ``harmless`` are words of console errors that are not ours.
+    """
     context = browser.new_context(viewport=VIEWPORT)
     context.add_init_script(path=SCRIPT)
     page = context.new_page()
@@ -169,7 +175,7 @@ def fresh_page(lab: Lab, browser: Browser) -> Iterator[Page]:
     page.lab = lab
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(f"page error: {error}"))
-    page.on("console", lambda message: complaints.extend(_complaint(message)))
+    page.on("console", lambda message: complaints.extend(_complaint(message, harmless)))
     try:
         yield page
     finally:
@@ -334,9 +340,10 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _complaint(message: Any) -> list[str]:
-    harmless = message.type != "error" or any(part in message.text for part in HARMLESS)
-    return [] if harmless else [f"console: {message.text} ({message.location.get('url', '')})"]
+def _complaint(message: Any, harmless: Sequence[str]) -> list[str]:
+    words = f"console: {message.text} ({message.location.get('url', '')})"
+    is_ours = message.type == "error" and not any(part in words for part in harmless)
+    return [words] if is_ours else []
 
 
 def _text_of_the_run(finished: bool, cells: list[list[dict[str, Any]]]) -> str:

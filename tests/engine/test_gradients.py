@@ -53,8 +53,8 @@ def slope(model: nn.Module, x: Tensor, target: int) -> Tensor:
     return torch.stack(rows)
 
 
-def only(method: Method, model: nn.Module, x: Tensor, target: Target = None) -> Result:
-    (result,) = method.steps(model, x, target)
+def last(method: Method, model: nn.Module, x: Tensor, target: Target = None) -> Result:
+    *_, result = method.steps(model, x, target)
     return result
 
 
@@ -119,7 +119,7 @@ def test_gradient_times_input_is_simple_taylor_at_the_root_zero(
     """As the limit from x: a ReLU has no derivative at 0, and torch says 0 there."""
     model, x = build(NETS[name], dtype)
     for target in range(NETS[name].classes):
-        result = only(SimpleTaylor(root=0.0), model, x, target)
+        result = last(SimpleTaylor(root=0.0), model, x, target)
         assert_near(result.values, GradientTimesInput()(model, x, target), TOLERANCE[dtype])
         assert bool(result.values.any()) == bool(slope(model, x, target).any())
         assert result.reference_score is not None
@@ -144,7 +144,7 @@ def test_with_biases_the_root_zero_is_not_gradient_times_input_and_the_gap_is_sh
 def test_a_linear_score_adds_up_from_any_root(ends: tuple[Tensor, Tensor]) -> None:
     model, x = Ridge(lambda z: z).eval(), ends[0]
     for root in (0.0, 0.7, ends[1], ImageMean(), [0.0, ends[1]], NearestRoot()):
-        result = only(SimpleTaylor(root=root), model, x, 2)
+        result = last(SimpleTaylor(root=root), model, x, 2)
         assert result.reference_score is not None
         change = result.score - result.reference_score
         torch.testing.assert_close(result.values.sum(1), change)
@@ -153,8 +153,8 @@ def test_a_linear_score_adds_up_from_any_root(ends: tuple[Tensor, Tensor]) -> No
 def test_several_roots_are_averaged() -> None:
     model, x = build(NETS["tanh"])
     roots = (0.0, 0.3, ImageMean())
-    alone = [only(SimpleTaylor(root=root), model, x, 0) for root in roots]
-    together = only(SimpleTaylor(root=roots), model, x, 0)
+    alone = [last(SimpleTaylor(root=root), model, x, 0) for root in roots]
+    together = last(SimpleTaylor(root=roots), model, x, 0)
     assert_near(together.values, torch.stack([r.values for r in alone]).mean(0), 1e-12)
     means = torch.stack([r.reference_score for r in alone if r.reference_score is not None])
     torch.testing.assert_close(together.reference_score, means.mean(0))
@@ -173,7 +173,7 @@ def ends() -> tuple[Tensor, Tensor]:
 def test_the_nearest_root_of_a_linear_score(ends: tuple[Tensor, Tensor]) -> None:
     """x̃ = x − f w / ‖w‖², so R_i = f w_i² / ‖w‖²: all of f, shared out by the squared weights."""
     model, x = Ridge(lambda z: z).eval(), torch.cat([ends[0], -3 * ends[0]])
-    result = only(SimpleTaylor(root=NearestRoot()), model, x, 1)
+    result = last(SimpleTaylor(root=NearestRoot()), model, x, 1)
     w = model.w[1].detach()
     expected = result.score[:, None] * w**2 / w.square().sum()
     assert_near(result.values, expected, 1e-10)
@@ -190,7 +190,7 @@ def test_the_nearest_root_of_a_quadratic() -> None:
         toy.c.fill_(-9.0)
     x = torch.tensor([[4.0, 3.0], [1.2, 1.6]], dtype=torch.float64)
     root = 3 * x / x.norm(dim=1, keepdim=True)
-    result = only(SimpleTaylor(root=NearestRoot()), toy, x, 0)
+    result = last(SimpleTaylor(root=NearestRoot()), toy, x, 0)
     assert_near(result.values, 2 * root * (x - root), 1e-9)
     assert result.reference_score is not None
     assert float(result.reference_score.abs().max()) < 1e-12
@@ -204,7 +204,7 @@ def test_of_two_roots_on_the_way_the_first_is_found() -> None:
             return (x - 1) * (x - 2) * (x - 3)
 
     x = torch.tensor([[4.0]], dtype=torch.float64)
-    result = only(SimpleTaylor(root=NearestRoot(reach=8.0)), Cubic().eval(), x, 0)
+    result = last(SimpleTaylor(root=NearestRoot(reach=8.0)), Cubic().eval(), x, 0)
     torch.testing.assert_close(result.values, torch.tensor([[2.0]]).double())  # f′(3) · 1
 
 
@@ -214,7 +214,7 @@ def test_the_root_of_a_difference_is_the_boundary_of_two_classes() -> None:
     first, second = (int(k) for k in logits.mean(0).argsort(descending=True)[:2])
     boundary = Difference(first, second)
     root = NearestRoot(reach=20.0)
-    result = only(SimpleTaylor(root=root), model, x, boundary)
+    result = last(SimpleTaylor(root=root), model, x, boundary)
     found = root.find("test", model, x, result.selection)
     assert bool(found.found.any())
     at_root = model(found.points[0]).detach()[found.found]
@@ -228,7 +228,7 @@ def test_a_root_at_a_kink_is_reached_from_the_side_of_x(
 ) -> None:
     """Behind the kink of max(0, w·x + b) the gradient is 0: there every pixel would get nothing."""
     model, x = ReluRidge().eval().to(dtype), ends[0].to(dtype)
-    result = only(SimpleTaylor(root=NearestRoot()), model, x)
+    result = last(SimpleTaylor(root=NearestRoot()), model, x)
     w = model.w[result.logits.argmax(1)].detach()
     expected = result.score[:, None] * w**2 / w.square().sum(1, keepdim=True)
     assert_near(result.values, expected, 1e-10 if dtype == torch.float64 else 1e-5)
@@ -356,7 +356,7 @@ def test_the_passes_are_those_that_were_made() -> None:
     for method in (SimpleTaylor(), SimpleTaylor(root=NearestRoot()), SimpleTaylor(root=[0.0, 0.2])):
         method(model, x, 0)
         hook, rows = model.register_forward_hook(count), 0
-        result = only(method, model, x, 0)
+        result = last(method, model, x, 0)
         hook.remove()
         backward = 1 + isinstance(method.root, NearestRoot) + isinstance(method.root, Several)
         assert result.passes == rows / len(x) + backward
