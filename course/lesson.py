@@ -63,7 +63,7 @@ def exercises_of(lesson: str) -> dict[str, Exercise]:
     path = FOLDER / f"{lesson}.py"
     if not path.exists():
         known = ", ".join(sorted(file.stem for file in FOLDER.glob("*.py")))
-        raise ValueError(f"check: the lesson must be one of {known}; got {lesson!r}. Correct it.")
+        raise ValueError(f"course: the lesson must be one of {known}; got {lesson!r}. Correct it.")
     spec = importlib.util.spec_from_file_location(f"exercises_of_{lesson}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -74,7 +74,7 @@ def _exercise(name: str) -> Exercise:
     known = exercises_of(name.partition(".")[0])
     if name not in known:
         names = ", ".join(known)
-        raise ValueError(f"check: the exercise must be one of {names}; got {name!r}. Correct it.")
+        raise ValueError(f"course: the exercise must be one of {names}; got {name!r}. Correct it.")
     return known[name]
 
 

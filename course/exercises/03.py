@@ -100,6 +100,11 @@ def change_with_most_energy():
     return max(energies, key=energies.get)
 
 
+def as_in_code(name):
+    """A parameter's name, also if it is typed as the explorer writes it: ``step size``."""
+    return name.replace(" ", "_") if isinstance(name, str) else name
+
+
 def first_layer_worse_than_black():
     """The first layer from which an image comes back that is farther from x than black is."""
     model, x = nni.models.load("digits-cnn"), nni.data.digits("test")[8:9][0]
@@ -164,6 +169,8 @@ EXERCISES = {
                 stepped(penalty=0),
                 "the penalty has no effect: it is the weight times a sum (no mean) of squares.",
             ),
+            (stepped(penalty=-1 / ROUGHNESS), "multiply the penalty by the weight."),
+            (stepped(penalty=-0.5), "the energy is half of the mean square, as in `step`."),
             (stepped(uphill=-1), "this goes downhill: the layer sees less and less."),
             (
                 stepped(divide=torch.ones_like),
@@ -191,6 +198,7 @@ EXERCISES = {
     4: {
         "asks": '"jitter", "n_steps" or "step_size": which change ends with the most energy?',
         "right": change_with_most_energy,
+        "tried": as_in_code,
         "then": "Most energy; is it the best picture? Section 9 looks at what was gained.",
         "mistakes": [
             (lambda: "n_steps", "twice the steps help, yet another change gains more."),
@@ -207,12 +215,14 @@ EXERCISES = {
         "then": "What a layer does not need it leaves open, and the priors fill it with grey.",
         "mistakes": [
             (lambda: "fc2", "that one too, but it begins earlier."),
+            (lambda: "relu1", "measure it: there the image is still nearer to x than black is."),
+            (lambda: "relu2", "measure it: there the image is still nearer to x than black is."),
             (lambda: "relu3", "measure it: there the image is still nearer to x than black is."),
             (lambda: "pool3", "measure it: there the image is still nearer to x than black is."),
         ],
         "hints": [
             "The distance of black from x is ‖0 − x‖ / ‖x‖ = 1.",
-            "(back[layer].images - x).norm() / x.norm(), for each layer.",
+            "(back[layer].images - five).norm() / five.norm(), for each layer.",
         ],
     },
 }

@@ -72,18 +72,17 @@ def tried(share):
     return share(*relu6_neuron())
 
 
-def with_bias_in_the_sum():
-    """zᴮ with the bias left in the denominator."""
+def from_corner(where_positive, where_negative, bias_below=0.0, bias_above=1.0):
+    """The shares on the way from a corner; how much of the bias is in the denominator, and in z."""
     a, w, b = relu6_neuron()
-    terms = a * w - 6 * np.minimum(w, 0)
-    return terms / (terms.sum() + b) * (a @ w + b)
+    terms = w * (a - np.where(w > 0, where_positive, where_negative))
+    return terms / (terms.sum() + bias_below * b) * (a @ w + bias_above * b)
 
 
-def without_bias_above():
-    """zᴮ that shares w·a, the neuron's value without its bias."""
-    a, w, _ = relu6_neuron()
-    terms = a * w - 6 * np.minimum(w, 0)
-    return terms / terms.sum() * (a @ w)
+def not_multiplied():
+    """The shares of the whole, before they are multiplied by what is shared."""
+    a, w, b = relu6_neuron()
+    return from_corner(0, 6) / (a @ w + b)
 
 
 def orange_maps():
@@ -138,10 +137,19 @@ EXERCISES = {
                 lambda: by_rule(nni.ZPlus()),
                 "this is z⁺, for activations without an upper end. What does the end 6 add?",
             ),
-            (lambda: by_rule(nni.ZBox()), "this is the box of pixels, 0 to 1."),
+            (lambda: from_corner(0, 1), "this is the box of pixels, 0 to 1."),
+            (lambda: from_corner(6, 0), "this comes from the best corner of the box."),
+            (lambda: from_corner(0, 0), "this goes towards the origin: LRP-0."),
             (lambda: by_rule(nni.WSquare()), "this is w², for inputs without any bounds."),
-            (with_bias_in_the_sum, "the shares must sum to 1: no bias in the denominator."),
-            (without_bias_above, "what is shared is the neuron's value, bias included."),
+            (
+                lambda: from_corner(0, 6, bias_below=1.0),
+                "the shares must sum to 1: no bias in the denominator.",
+            ),
+            (
+                lambda: from_corner(0, 6, bias_above=0.0),
+                "what is shared is the neuron's value, bias included.",
+            ),
+            (not_multiplied, "these sum to 1. What is it that they are shares of?"),
         ],
         "hints": [
             "Is it an orthant or a box?",

@@ -52,7 +52,11 @@ def tried(cover):
     """What a student's function makes of them, and what has become of the pictures themselves."""
     x = colours()
     covered = cover(x, *CORNER, WINDOW)
-    return covered if covered is None else torch.stack([torch.as_tensor(covered), x])
+    if covered is None:
+        return None
+    if np.shape(covered) != x.shape:
+        raise ValueError(f"cover must return pictures of shape {tuple(x.shape)}, as it gets them")
+    return torch.stack([torch.as_tensor(covered), x])
 
 
 def covered(colour, channels=slice(None), corner=CORNER, in_place=False):
@@ -155,7 +159,16 @@ EXERCISES = {
                 lambda: covered(mean_of(0, 2, 3)),
                 "each picture has a mean of its own; this is the mean of all pictures.",
             ),
+            (
+                lambda: covered(mean_of(0, 1, 2, 3)),
+                "this is one mean for all: of all pictures and of all channels.",
+            ),
             (lambda: covered(torch.zeros(2, 3, 1, 1)), "this square is black."),
+            (
+                lambda: covered(torch.full((2, 3, 1, 1), 0.5)),
+                "this square is grey, as the paper's.",
+            ),
+            (lambda: torch.stack([colours(), colours()]), "nothing is covered."),
             (
                 lambda: covered(mean_of(2, 3), corner=CORNER[::-1]),
                 "rows come before columns: top belongs to the axis before the last.",
@@ -182,7 +195,7 @@ EXERCISES = {
         ],
     },
     5: {
-        "asks": "how far the probability of 9 falls, with windows as in the paper; shaped like x",
+        "asks": "how far the probability of 9 falls, as a map shaped like the picture",
         "right": as_in_the_paper,
         "then": "It is narrower than that of the logit: what costs little no longer shows.",
         "tried": lambda answer: getattr(answer, "attribution", answer),

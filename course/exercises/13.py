@@ -177,6 +177,8 @@ EXERCISES = {
         "then": "The network takes it for a 9 rather than 4. The map makes up for that too.",
         "mistakes": [
             (lambda: least_neutral(1), "close, but there is one that is farther from 0."),
+            (lambda: least_neutral(2), "this one is near 0: look for a large second number."),
+            (lambda: least_neutral(3), "this one is near 0: look for a large second number."),
             (lambda: least_neutral(-1), "this one is the nearest to 0."),
         ],
         "hints": [
@@ -188,7 +190,7 @@ EXERCISES = {
         ],
     },
     5: {
-        "asks": "an attribution for 4 rather than 9, compared with this 9; shaped like x",
+        "asks": "an attribution for 4 rather than 9, compared with this 9; shaped like `four`",
         "right": rather,
         "then": "What both pictures share gets nothing; the missing lid gets about half of all.",
         "tried": lambda answer: getattr(answer, "attribution", answer),
@@ -203,6 +205,8 @@ EXERCISES = {
                 ),
             ),
             (lambda: rather(target=4), "this explains 4 alone, not 4 rather than 9."),
+            (lambda: rather(place=4), "this explains x, the 4 from before: take `four`."),
+            (lambda: rather(n_steps=8), "these are too few steps: the library begins with more."),
             (
                 lambda: rather(baseline=0.0) - rather(baseline=0.0, place=521),
                 (
@@ -214,6 +218,7 @@ EXERCISES = {
         "hints": [
             "A picture may be a baseline: nni.IntegratedGradients(baseline=...).",
             "The target is the one of the section on baselines, nni.Difference(4, 9).",
+            "The picture is `four`; for the number of steps take what the library begins with.",
         ],
     },
 }

@@ -138,6 +138,26 @@ EXERCISES = {
                 "this counts what speaks against the class as if it spoke for it.",
             ),
             (
+                lambda: tried(lambda R, here: R[here].clamp(min=0).sum() / R.sum()),
+                "what speaks against the class shall not count in the whole either.",
+            ),
+            (
+                lambda: tried(lambda R, here: R[here].clamp(min=0).sum() / R.abs().sum()),
+                "what speaks against the class shall not count in the whole either.",
+            ),
+            (
+                lambda: tried(lambda R, here: R[here].clamp(min=0).sum()),
+                "this is the part: divide it by the whole.",
+            ),
+            (
+                lambda: tried(lambda R, here: 100 * share(R, here)),
+                "this is in percent: the whole shall be 1.",
+            ),
+            (
+                lambda: tried(lambda _, here: here.float().mean()),
+                "this is the share of the area: R has not been used.",
+            ),
+            (
                 lambda: tried(lambda R, here: (R[here] > 0).sum() / (R > 0).sum()),
                 "this counts pixels: add up their relevance.",
             ),
@@ -157,6 +177,7 @@ EXERCISES = {
         "then": "A middle grey is nothing to this network, and black is a signal.",
         "mistakes": [
             (lambda: 0.0, "this is black. What does the network make of it?"),
+            (lambda: 1.0, "this is white, or nearly. What does the network make of it?"),
             (lambda: 127, "this is right for pixels from 0 to 255; ours go from 0 to 1."),
             (lambda: -127 / 128, "this is what black becomes. Which pixel becomes 0?"),
         ],
@@ -186,10 +207,11 @@ EXERCISES = {
         "mistakes": [
             (lambda: "faces", "they speak for the first answer. Explain the other class."),
             (lambda: "trunk", "a good guess, but the map is pale there: look again."),
+            (lambda: "leaves", "they fill much of the picture, yet the map is pale there."),
         ],
         "hints": [
-            "Choose the lemurs in the explorer, then click the bar of sea snake or type its name.",
-            "Press the bars of the first and of the third class in turn: where does the map move?",
+            "Choose the lemurs in the explorer, then sea snake in the list of classes.",
+            "Click the columns of the first and the third class in turn: where does the map move?",
         ],
     },
 }

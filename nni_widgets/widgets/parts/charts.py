@@ -45,9 +45,9 @@ class ClassBars:
                 scales={"x": names, "y": shares},
                 colors=[_PLAIN] * len(self._shown),
                 opacities=[opacity],
-                padding=0.2,
+                padding=padding,
             )
-            for height, opacity in ((0.0, 1.0), (1.0, 0.0))
+            for height, opacity, padding in ((0.0, 1.0, 0.2), (1.0, 0.0, 0.0))
         )
         self._columns.on_element_click(self._clicked)
         slant: dict[str, Any] = {
