@@ -271,7 +271,9 @@ def _values(of: Any) -> list[Any]:
 
 def _same(a: Any, b: Any) -> bool:
     """Equality; tensors, which compare number by number, are the same only if they are one."""
-    return a is b or (type(a) is type(b) and isinstance(a == b, bool) and a == b)
+    if a is b or type(a) is not type(b) or _is_array(a):
+        return a is b
+    return isinstance(a == b, bool) and a == b
 
 
 def _with_parameters(cls: type) -> str:

@@ -34,10 +34,11 @@ class Above:
 
 @dataclass(frozen=True, eq=False)
 class _Place:
-    """The layer's name, and the counted torch calls up to that which makes its output."""
+    """The layer's name, the number of the torch call that makes its output, and how all ran."""
 
     label: str
-    calls: tuple[Callable[..., Any], ...]
+    call: int
+    ran: tuple[Hashable, ...]
 
 
 def above(
@@ -59,8 +60,8 @@ def above(
     key = (x.shape[1:], x.dtype, layer)
     place = places.get(key)
     if place is not None:
-        cut = _run(who, model, x, place.label, len(place.calls))
-        if cut is not None and tuple(cut.calls) == place.calls:
+        cut = _run(who, model, x, place.label, place.call)
+        if cut is not None and tuple(cut.ran) == place.ran:
             return _differentiated(place.label, cut, start)
     elif key in places:
         return None
@@ -70,12 +71,15 @@ def above(
         places[key] = None
         return None
     found = _differentiated(op.label, cut, start)
-    places[key] = _Place(op.label, tuple(cut.calls)) if found else None
+    places[key] = _Place(op.label, op.call, tuple(cut.ran)) if found else None
     return found
 
 
 class _Counted(TorchFunctionMode):
-    """Runs every call as it is, and begins a graph at the result of one of them."""
+    """Runs every call as it is, and begins a graph at the result of one of them.
+
+    ``ran`` are the calls and the shapes of what they made, without the samples.
+    """
 
     output: Tensor
     logits: Tensor
@@ -83,7 +87,7 @@ class _Counted(TorchFunctionMode):
     def __init__(self, model: nn.Module, at: int) -> None:
         super().__init__()
         self._model, self._at = model, at
-        self.calls: list[Callable[..., Any]] = []
+        self.ran: list[Hashable] = []
 
     def __call__(self, x: Tensor) -> Tensor:
         with self:
@@ -91,10 +95,8 @@ class _Counted(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        if len(self.calls) == self._at:
-            return result
-        self.calls.append(func)
-        return self._begin(result, args) if len(self.calls) == self._at else result
+        self.ran.append((func, _shape(result)))
+        return self._begin(result, args) if len(self.ran) == self._at else result
 
     def _begin(self, result: Any, args: Any) -> Any:
         """Differentiate from here on. What the call wrote to is known to the model: it stays."""
@@ -107,23 +109,37 @@ class _Counted(TorchFunctionMode):
 
 
 class _Chain:
-    """Runs the children of an ``nn.Sequential``, and begins a graph at the output of one."""
+    """Runs the children of an ``nn.Sequential``, and begins a graph at the output of one.
+
+    ``ran`` are the kinds of their modules and the shapes of what they made, without the samples.
+    """
 
     output: Tensor
     logits: Tensor
 
     def __init__(self, model: nn.Sequential, name: str) -> None:
         self._model, self._name = model, name
-        self.calls: list[Callable[..., Any]] = []
+        self.ran: list[Hashable] = []
 
     def __call__(self, x: Tensor) -> Tensor:
         for name, child in self._model._modules.items():
             x = child(x)
+            self.ran.append((name, _kinds(child), _shape(x)))
             if name == self._name and isinstance(x, Tensor):
                 torch.set_grad_enabled(True)
                 self.output = x.detach().requires_grad_()
                 x = self.output.clone()
         return x
+
+
+def _kinds(module: nn.Module) -> tuple[Hashable, ...]:
+    """Its class, and those of all that is in it."""
+    parts = [_kinds(part) for part in module._modules.values() if part is not None]
+    return type(module), *parts
+
+
+def _shape(made: Any) -> tuple[int, ...]:
+    return tuple(made.shape[1:]) if isinstance(made, Tensor) else ()
 
 
 _Cut = _Counted | _Chain

@@ -57,7 +57,7 @@ def code_space(
     size = codes.shape[1]
     center, spread = torch.zeros_like(codes[0]), torch.eye(size).to(codes)
     if not standard:
-        center, spread = codes.mean(0), _root(codes.T.cov())
+        center, spread = codes.mean(0), _root(codes.T.cov().reshape(size, size))
     with torch.no_grad():
         squares = sum(_squared_jacobian(generator, z, spread) for z in codes[:n_codes])
     values, vectors = torch.linalg.eigh(squares)

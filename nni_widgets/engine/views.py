@@ -67,12 +67,15 @@ def filters(model: nn.Module, layer: str) -> Tensor:
 
     Raises ``ValueError`` for a layer without such weights. Cost: nothing.
     """
+    if not isinstance(model, nn.Module):
+        given = type(model).__name__
+        raise invalid("filters", "model", "a torch.nn.Module", given, "Pass the module")
     weighted = {
         path: weight
         for path, module in model.named_modules()
         if isinstance(weight := getattr(module, "weight", None), Tensor) and weight.ndim > 1
     }
-    if layer not in weighted:
+    if not isinstance(layer, str) or layer not in weighted:
         expected = f"one with weights, {', '.join(weighted) or 'of which this model has none'}"
         raise invalid("filters", "layer", expected, repr(layer), "Name a convolution")
     return weighted[layer].detach().clone()

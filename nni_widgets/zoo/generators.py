@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from nni_widgets.errors import invalid
+
 SIDE = 28
 PIXELS = SIDE * SIDE
 
@@ -75,6 +77,7 @@ class Generator(nn.Sequential):
     @torch.no_grad()
     def sample(self, n: int, seed: int) -> Tensor:
         """Pictures of ``n`` random codes, (n, 1, 28, 28)."""
+        _check_count(n)
         z = torch.randn(n, self.code_size, generator=torch.Generator().manual_seed(seed))
         pictures: Tensor = self(z.to(next(self.parameters())))
         return pictures
@@ -126,6 +129,7 @@ class GaussianMixture(nn.Module):
     @torch.no_grad()
     def draw(self, n: int, seed: int) -> Tensor:
         """``n`` samples, (n, size)."""
+        _check_count(n)
         random = torch.Generator().manual_seed(seed)
         size, rank = self.factors.shape[1:]
         chosen = torch.multinomial(self.log_weights.exp().cpu(), n, True, generator=random)
@@ -200,6 +204,11 @@ class Autoencoder(nn.Module):
     def sample(self, n: int, seed: int) -> Tensor:
         """The pictures of ``n`` codes drawn from the density of codes, (n, 1, 28, 28)."""
         return self.decode(self.codes.draw(n, seed))
+
+
+def _check_count(n: int) -> None:
+    if type(n) is not int or n < 1:
+        raise invalid("sample", "n", "a whole number of at least 1", repr(n), "Try 16")
 
 
 def digits_autoencoder() -> Autoencoder:

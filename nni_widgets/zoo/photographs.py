@@ -3,7 +3,8 @@
 import csv
 import functools
 import json
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, SupportsIndex
 
@@ -67,7 +68,12 @@ class Photographs:
                 "Choose one of these."
             )
         try:
-            return self._names[key]
+            return self._names[operator.index(key)]
+        except TypeError:
+            raise ValueError(
+                "Photographs: a picture must be asked for by its name or number; got "
+                f"{key!r:.80}. Choose from photographs().names."
+            ) from None
         except IndexError:
             raise IndexError(
                 f"Photographs: an index must be from {-len(self)} to {len(self) - 1}; got {key!r}. "
@@ -100,7 +106,7 @@ def photograph_batch(
     """
     side = _side(size, "photograph_batch")
     album = photographs()
-    chosen = album.names if names is None else (names,) if isinstance(names, str) else tuple(names)
+    chosen = album.names if names is None else _listed(names)
     if not chosen:
         given, action = "none", "Leave names out for all of them"
         raise invalid("photograph_batch", "names", "at least one name", given, action)
@@ -125,6 +131,15 @@ def imagenet_classes() -> tuple[str, ...]:
     """The names of ImageNet's 1,000 classes, in the order of a network's outputs."""
     entries = json.loads((FOLDER / "imagenet_classes.json").read_text(encoding="utf-8"))
     return tuple(names for _, names in entries)
+
+
+def _listed(names: str | Sequence[str | SupportsIndex]) -> tuple[str | SupportsIndex, ...]:
+    if isinstance(names, str):
+        return (names,)
+    if not isinstance(names, Iterable):
+        expected, action = "names or numbers of photographs", "Put a single number in brackets"
+        raise invalid("photograph_batch", "names", expected, repr(names), action)
+    return tuple(names)
 
 
 def _side(size: object, who: str) -> int:

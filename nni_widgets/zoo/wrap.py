@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from numbers import Real
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -186,7 +187,7 @@ def _names(classes: Sequence[str] | None) -> tuple[str, ...]:
 
 def _numbers(level: Any, what: str) -> tuple[float, ...]:
     """A level as a tuple: of one number, or of one per channel."""
-    listed = level.tolist() if isinstance(level, Tensor) else level
+    listed = level.tolist() if isinstance(level, (Tensor, np.ndarray)) else level
     numbers = tuple(listed) if isinstance(listed, (tuple, list)) else (listed,)
     if not numbers or not all(isinstance(n, Real) and math.isfinite(n) for n in numbers):
         expected, action = "a finite number, or one per channel", "For example 0.5"

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from nni_widgets.engine.above import Above, above
 from nni_widgets.engine.canonizers import canonical
+from nni_widgets.engine.methods import GradCAM
 from nni_widgets.engine.methods.maps import head_gradient, layers_with_maps
 from nni_widgets.engine.tape import Op, Tape, record
 from tests.oracle.nets import NETS, TROUBLE, Net, build_seeded, conv3
@@ -106,6 +107,27 @@ def test_changed_weights_are_seen() -> None:
     part, (tape, op) = begun_at(model, x, "1"), on_tape(model, x, "1")
     assert part is not None
     assert_near(part.gradient, head_gradient(tape, op, start_at(tape.logits)), 1e-12)
+
+
+def grows(sequential: bool) -> tuple[nn.Module, nn.Sequential]:
+    """A net that ends in a global average, and the part that more layers are put into."""
+    layers = nn.Sequential(conv3(2, 4), nn.ReLU())
+    end = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+    if sequential:
+        return layers.extend(end).double().eval(), layers
+    net = Net(lambda net, x: net.end(net.layers(x)), layers=layers, end=nn.Sequential(*end))
+    return net.double().eval(), layers
+
+
+@pytest.mark.parametrize("sequential", [True, False])
+def test_the_inferred_layer_follows_a_model_that_grew(sequential: bool) -> None:
+    (model, layers), x = grows(sequential), NETS["plain"].input(2, dtype=torch.float64)
+    *_, before = GradCAM().steps(model, x)
+    layers.insert(2, conv3(4, 4).double())
+    layers.insert(3, nn.Sigmoid())
+    *_, after = GradCAM().steps(model.eval(), x)
+    prefix = "" if sequential else "layers."
+    assert (before.layer, after.layer) == (f"{prefix}1", f"{prefix}3")
 
 
 def test_a_part_that_is_not_differentiated_is_left_to_the_tape() -> None:

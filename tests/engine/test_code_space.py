@@ -59,3 +59,10 @@ def test_the_generator_is_left_alone():
     generator = torch.nn.Linear(4, 9)
     code_space(generator, torch.randn(20, 4))
     assert all(weight.grad is None for weight in generator.parameters())
+
+
+def test_a_code_of_one_number():
+    codes = 2 + 3 * CODES[:, :1]
+    space = code_space(lambda z: z * WEIGHTS[:, 0], codes, standard=False)
+    torch.testing.assert_close(space.directions, codes.std(0)[None])
+    torch.testing.assert_close(space.coordinates(codes).std(), torch.tensor(1.0).double())

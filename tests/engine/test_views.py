@@ -203,6 +203,9 @@ def test_bad_input_is_one_sentence() -> None:
     model.eval()
     refusal(lambda: filters(model, "1"), "layer", "one with weights, 0, 3, 6", "got '1'")
     refusal(lambda: filters(nn.ReLU(), "1"), "this model has none")
+    refusal(lambda: filters(model, [0]), "layer", "one with weights", "got [0]")  # type: ignore[arg-type]
+    refusal(lambda: filters("net", "0"), "model must be a torch.nn.Module")  # type: ignore[arg-type]
+    refusal(lambda: activations(model, x, ["0"]), "layer", "one of 0, 1, 2", "got ['0']")  # type: ignore[arg-type]
     refusal(lambda: strongest_inputs(model, x, "3", 4), "channel", "from 0 to 3", "got 4")
     refusal(lambda: strongest_inputs(model, x, "3", True), "channel", "got True")
     refusal(lambda: strongest_inputs(model, x, "3", 0, n=13), "n must be", "from 1 to 12")

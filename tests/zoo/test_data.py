@@ -227,7 +227,17 @@ def test_every_photograph_has_credits():
 
 
 @pytest.mark.parametrize(
-    ("key", "error"), [("cat", ValueError), (23, IndexError), (-24, IndexError)]
+    ("key", "error"),
+    [
+        ("cat", ValueError),
+        (23, IndexError),
+        (-24, IndexError),
+        (1.5, ValueError),
+        (None, ValueError),
+        (slice(0, 2), ValueError),
+        (("hen", 0), ValueError),
+        (torch.tensor(1.5), ValueError),
+    ],
 )
 def test_unknown_photograph_is_a_sentence(key, error):
     with pytest.raises(error, match=r"^Photographs: .+ must be .+; got .+\. .+\.$"):

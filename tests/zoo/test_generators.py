@@ -104,6 +104,13 @@ def test_samples_have_the_precision_of_the_weights(build):
     assert build().double().eval().sample(2, seed=0).dtype == torch.float64
 
 
+@pytest.mark.parametrize("build", BUILDERS)
+@pytest.mark.parametrize("n", [0, -1, 1.5, "a"])
+def test_a_number_of_samples_that_is_none_is_refused(build, n):
+    with pytest.raises(ValueError, match=r"^sample: n must be a whole number of at least 1; got "):
+        build().eval().sample(n, seed=0)
+
+
 @pytest.mark.parametrize("build", [digits_gan, digits_dcgan])
 def test_generators_turn_codes_into_pictures_that_can_be_differentiated(build):
     model = build().eval()

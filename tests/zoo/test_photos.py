@@ -213,6 +213,8 @@ def test_a_batch_of_none_is_refused():
         data.photograph_batch([torch.zeros(3, 8, 8)])
     with pytest.raises(ValueError, match=r"^Photographs: a name must be one of"):
         data.photograph_batch(["cat"])
+    with pytest.raises(ValueError, match=r"^photograph_batch: names must be names or numbers"):
+        data.photograph_batch(3)
 
 
 # --- What it sees ---------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import copy
 from collections import OrderedDict
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -235,6 +236,13 @@ def test_names_that_do_not_fit_are_refused(net, x):
 def test_levels_that_are_no_range_are_refused(net, low, high):
     with pytest.raises(ValueError, match=r"^wrap: (low|high) must be .+; got .+\. .+\.$"):
         wrap(net, low=low, high=high)
+
+
+def test_levels_may_be_arrays(net, x):
+    pair = np.array(MEAN), np.array(STD)
+    model = wrap(net, low=np.zeros(3), high=torch.ones(3), preprocess=pair)
+    assert (model.low, model.high) == ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    assert torch.equal(model(x), wrap(net, preprocess=(MEAN, STD))(x))
 
 
 @pytest.mark.parametrize("preprocess", [3, AsTorchvision, (MEAN,), (MEAN, STD, 1), "normalize"])

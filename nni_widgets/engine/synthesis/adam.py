@@ -23,11 +23,14 @@ class Adam:
 
     @classmethod
     def before(cls, parameters: Tensor) -> Adam:
-        """Before the first step."""
-        return cls(torch.zeros_like(parameters), torch.zeros_like(parameters))
+        """Before the first step; the means are kept in float32 at least, where ε is not 0."""
+        dtype = torch.promote_types(parameters.dtype, torch.float32)
+        zeros = torch.zeros_like(parameters, dtype=dtype)
+        return cls(zeros, zeros)
 
     def after(self, gradient: Tensor) -> Adam:
         """After a step with this gradient."""
+        gradient = gradient.to(self.mean)
         return Adam(
             self.mean.lerp(gradient, 1 - _MEAN),
             self.square.lerp(gradient.square(), 1 - _MEAN_OF_SQUARES),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
 from nni_widgets.errors import invalid
 
@@ -22,20 +23,46 @@ class Box(NamedTuple):
         size = self.high - self.low
         return size if math.isfinite(size) else 1.0
 
+    @property
+    def dark(self) -> float:
+        """The lowest pixel; where that side is open 1 below the highest, or 0."""
+        if math.isfinite(self.low):
+            return self.low
+        return self.high - 1 if math.isfinite(self.high) else 0.0
+
     def __str__(self) -> str:
         return f"{self.low:g} to {self.high:g}"
 
     def check(self, who: str, what: str, x: Tensor, action: str) -> None:
         """Raise ``ValueError`` unless all pixels of x lie inside, but for rounding."""
-        low, high, slack = float(x.min()), float(x.max()), 1e-5 * self.size
+        low, high = float(x.min()), float(x.max())
+        eps = torch.finfo(x.dtype).eps if x.is_floating_point() else 0.0
+        largest = max((abs(end) for end in self if math.isfinite(end)), default=0.0)
+        slack = 1e-5 * self.size + eps * largest
         if low < self.low - slack or high > self.high + slack:
             given = f"{low:.4g} to {high:.4g}"
             raise invalid(who, what, f"pixels from {self}", given, action)
 
 
-def box_of(model: nn.Module, low: float | None = None, high: float | None = None) -> Box:
-    """The box given, where it is not that of the model; 0 to 1 for a model that does not say."""
-    of_model = getattr(model, "low", 0.0), getattr(model, "high", 1.0)
+def box_of(model: object, low: float | None = None, high: float | None = None) -> Box:
+    """The box given, where it is not that of the model; 0 to 1 for a model that does not say.
+
+    Raises ``ValueError`` for a model whose channels have ranges of their own.
+    """
     return Box(
-        float(of_model[0] if low is None else low), float(of_model[1] if high is None else high)
+        _end(model, "low", 0.0) if low is None else float(low),
+        _end(model, "high", 1.0) if high is None else float(high),
     )
+
+
+def _end(model: object, name: str, default: float) -> float:
+    """An end of the model's box, which may be given as the same number for each channel."""
+    given: Any = getattr(model, name, None)
+    if given is None:
+        return default
+    ends = set(torch.as_tensor(given, dtype=torch.float64).flatten().tolist())
+    if len(ends) != 1:
+        expected = "one number for all channels of what is made"
+        action = "Wrap the model with one range, and let its preprocess rescale the channels"
+        raise invalid("synthesis", f"the model's {name}", expected, given, action)
+    return float(ends.pop())

@@ -84,7 +84,9 @@ class DeepDream(Synthesizer):
         0.02, "mean change of a step, as a share of the range", low=1e-6, high=1,
         slider=(0.002, 0.1), log=True,
     )  # fmt: skip
-    jitter: int = param(16, "largest shift before a step, in pixels", low=0, slider=(0, 32))
+    jitter: int = param(
+        16, "largest shift before a step, in pixels", low=0, high=1000, slider=(0, 32)
+    )
     tile: int = param(512, "side of a tile, in pixels", low=8, slider=(128, 1024))
     overlap: int = param(128, "pixels that neighbouring tiles share", low=0, slider=(0, 256))
     seed: int = param(0, "seed of the jitter", low=0, high=2**31, slider=(0, 20))
@@ -94,6 +96,9 @@ class DeepDream(Synthesizer):
         if self.objective is not None and not isinstance(self.objective, Objective):
             expected, given = "a value such as nni.Energy('conv2')", repr(self.objective)
             raise invalid(_WHO, "objective", expected, given, "Call its class to make one")
+        if self.objective is not None and not self.objective.terms:
+            expected, action = "a sum of at least one term", "Give a term a weight other than 0"
+            raise invalid(_WHO, "objective", expected, "a sum of none", action)
         if self.overlap >= self.tile:
             expected, given = f"below tile, {self.tile}", repr(self.overlap)
             raise invalid(_WHO, "overlap", expected, given, "Try a quarter of the tile")
@@ -331,4 +336,6 @@ def _resized(x: Tensor, size: Sequence[int]) -> Tensor:
     """Pictures at another size, smoothed where they get smaller."""
     if tuple(size) == tuple(x.shape[2:]):
         return x
-    return functional.interpolate(x, size=tuple(size), mode="bilinear", antialias=True)
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    resized = functional.interpolate(wide, size=tuple(size), mode="bilinear", antialias=True)
+    return resized.to(x.dtype)

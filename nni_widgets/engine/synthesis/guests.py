@@ -10,10 +10,11 @@ from nni_widgets.errors import invalid
 
 
 def check_guest(who: str, name: str, guest: object, action: str) -> None:
-    """Raise ``ValueError`` unless it can be called and, if it is a module, is in eval mode."""
+    """Raise ``ValueError`` unless it can be called; a module, or one it is of, is in eval mode."""
     if isinstance(guest, type) or not callable(guest):
         raise invalid(who, name, "a module or a function", repr(guest), action)
-    if isinstance(guest, nn.Module) and any(module.training for module in guest.modules()):
+    owner = getattr(guest, "__self__", guest)
+    if isinstance(owner, nn.Module) and any(module.training for module in owner.modules()):
         expected, action = "in evaluation mode", "Call its eval() first"
         raise invalid(who, name, expected, "training mode", action)
 

@@ -212,12 +212,12 @@ class Code(Parametrisation):
 
     def _check_range(self, model: nn.Module) -> None:
         """Where generator and model both say their range, it must be the same."""
-        ours, theirs = (
-            [getattr(module, name, None) for name in ("low", "high")]
-            for module in (self.generator, model)
-        )
-        if None not in (*ours, *theirs) and ours != theirs:
-            expected, given = f"that of the model, {box_of(model)}", f"{ours[0]:g} to {ours[1]:g}"
+        both, ends = (self.generator, model), ("low", "high")
+        if any(getattr(each, end, None) is None for each in both for end in ends):
+            return
+        ours, theirs = box_of(self.generator), box_of(model)
+        if ours != theirs:
+            expected, given = f"that of the model, {theirs}", str(ours)
             action = "Map the images, as in lambda z: (generator(z) + 1) / 2"
             raise invalid("Code", "the range of the generator", expected, given, action)
 
@@ -235,5 +235,6 @@ class Code(Parametrisation):
 
 def _hartley(x: Tensor) -> Tensor:
     """The orthonormal Hartley transform over all places; it is its own inverse."""
-    spectrum: Tensor = torch.fft.fftn(x, dim=tuple(range(2, x.ndim)), norm="ortho")
-    return spectrum.real - spectrum.imag
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    spectrum: Tensor = torch.fft.fftn(wide, dim=tuple(range(2, x.ndim)), norm="ortho")
+    return (spectrum.real - spectrum.imag).to(x.dtype)

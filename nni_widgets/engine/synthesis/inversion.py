@@ -89,7 +89,7 @@ class Inversion(Synthesizer):
 
     def _noise(self, model: nn.Module, x: Tensor) -> Tensor:
         box, noise = box_of(model), starts.noise(tuple(x.shape), seed=self.seed)
-        return (box.low + box.size * noise).to(x) if math.isfinite(box.low) else noise.to(x)
+        return (box.dark + box.size * noise).to(x)
 
     def _maximization(self, model: nn.Module, x: Tensor, match: Match) -> ActivationMaximization:
         """The ascent that it is."""

@@ -96,6 +96,8 @@ class ActivationMaximization(Synthesizer):
                 who, "objective", expected, "a sum of none", "Give a term a weight other than 0"
             )
 
+    @torch.inference_mode(False)
+    @torch.no_grad()
     def examine(self, model: nn.Module, start: Tensor | None = None) -> list[Finding]:
         """What would keep the ascent from leaving the start, or bend what it means.
 
@@ -104,8 +106,7 @@ class ActivationMaximization(Synthesizer):
         who, found = type(self).__name__, list[Finding]()
         check_model(who, model)
         state = self._begin(model, start)
-        with torch.no_grad():
-            after = _Ascent.of(self, model, state).step(state)
+        after = _Ascent.of(self, model, state).step(state)
         stuck = (after.parameters == state.parameters).flatten(1).all(1)
         if bool(stuck.any()):
             text = (
@@ -199,7 +200,8 @@ class _Ascent:
             total = weighted(self.terms, told)
             slope = gradient(type(maker).__name__, total, leaf)
         adam = state.adam.after(slope)
-        moved = leaf.detach() + maker.step_size * image.unit(self.box) * adam.direction
+        change = maker.step_size * image.unit(self.box) * adam.direction
+        moved = leaf.detach() + change.to(leaf.dtype)
         return replace(
             state,
             parameters=image.inside(moved, self.box),

@@ -99,10 +99,12 @@ class Sum(Objective):
     terms: tuple[tuple[float, Objective], ...] = param((), "pairs of a weight and an objective")
 
     def validate(self) -> None:
-        joined: dict[Objective, float] = {}
-        for weight, term in _pairs(self.terms):
-            joined[term] = joined.get(term, 0.0) + weight
-        kept = tuple((weight, term) for term, weight in joined.items() if weight != 0)
+        pairs = list(_pairs(self.terms))
+        terms = [term for _, term in pairs]
+        weights = [0.0] * len(pairs)
+        for weight, term in pairs:  # an objective that holds an array has no hash
+            weights[terms.index(term)] += weight
+        kept = tuple(pair for pair in zip(weights, terms, strict=True) if pair[0] != 0)
         object.__setattr__(self, "terms", kept)
 
     @property

@@ -71,8 +71,8 @@ class TotalVariation(Objective):
         squares = torch.zeros_like(seen.x)
         for axis in range(2, seen.x.ndim):
             squares = squares + _differences(seen.x, axis).square()
-        power = self.beta / 2
-        of_places: Tensor = (squares + _SHARP) ** power - _SHARP**power
+        power, sharp = self.beta / 2, max(_SHARP, torch.finfo(squares.dtype).tiny)
+        of_places: Tensor = (squares + sharp) ** power - sharp**power
         return of_places.flatten(1).sum(1)
 
 

@@ -5,7 +5,9 @@ A picture of the data, or the mean of a class, is a start as it is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import torch
@@ -23,7 +25,8 @@ def grey(of: nn.Module | Sequence[int], level: float = 0.5, n: int = 1) -> Tenso
     ``(N, ...)`` of pictures from 0 to 1. Shape: ``(n, *input_shape)``.
     """
     empty, box = _blank(of, n)
-    return empty + box.low + level * box.size
+    _check_level(level)
+    return empty + box.dark + level * box.size
 
 
 def noise(of: nn.Module | Sequence[int], level: float = 0.1, seed: int = 0, n: int = 1) -> Tensor:
@@ -34,6 +37,7 @@ def noise(of: nn.Module | Sequence[int], level: float = 0.1, seed: int = 0, n: i
     """
     middle = grey(of, 0.5, n)
     _, box = _blank(of, n)
+    _check_level(level)
     drawn = noise_of(torch.arange(len(middle)), middle, seed)
     return (middle + level * box.size * drawn).clamp(*box)
 
@@ -45,12 +49,14 @@ def codes(generator: Any, n: int = 1, seed: int = 0) -> Tensor:
         expected, given = "known from its code_size", type(generator).__name__
         action = "Set generator.code_size, or give codes (N, size) as the start"
         raise invalid("starts", "the size of the generator's codes", expected, given, action)
+    _check_count(n)
     like = _like(generator)
     return noise_of(torch.arange(n), like.new_empty(1, size), seed)
 
 
 def _blank(of: nn.Module | Sequence[int], n: int) -> tuple[Tensor, Box]:
     """Zeros of the right shape, dtype and device, with their box."""
+    _check_count(n)
     if isinstance(of, nn.Module):
         shape: Any = (n, *(getattr(of, "input_shape", None) or ()))
         empty, box = _like(of), box_of(of)
@@ -62,6 +68,16 @@ def _blank(of: nn.Module | Sequence[int], n: int) -> tuple[Tensor, Box]:
         expected = "a shape (N, C, H, W), or a model with an input_shape"
         raise invalid("starts", "of", expected, given, "Give the shape")
     return empty.new_zeros(tuple(shape)), box
+
+
+def _check_count(n: int) -> None:
+    if type(n) is not int or n < 1:
+        raise invalid("starts", "n", "a whole number of at least 1", repr(n), "Try 1")
+
+
+def _check_level(level: float) -> None:
+    if not isinstance(level, Real) or not math.isfinite(level):
+        raise invalid("starts", "level", "a finite number", repr(level), "Try 0.5")
 
 
 def _like(module: Any) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, overload
 
 import torch
@@ -34,10 +34,15 @@ class _Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Watch:
-    """Where the watched layers are: name -> the number of a value and the kind of what makes it."""
+    """Where the watched layers are: name -> the number of a value and the kind of what makes it.
+
+    ``kinds`` of what makes the values on the tape, by their numbers: a pass that makes others on
+    its way to a layer runs otherwise, and its numbers mean something else.
+    """
 
     who: str
     places: Mapping[str, _Place]
+    kinds: Mapping[int, str] = field(default_factory=dict)
 
     @overload
     def see(
@@ -62,12 +67,12 @@ class Watch:
         made: Any = None
         if not self.places:
             return (self._checked(run(self.who, model, start)) if logits else None), {}
-        watcher = _Watcher(start, frozenset(self.places.values()), stop=not logits)
+        watcher = _Watcher(start, frozenset(self.places.values()), self.kinds, stop=not logits)
         with suppress(_EverythingSeen), torch.enable_grad(), watcher:  # as the tape is recorded
             made = run(self.who, model, start)
         for name, place in self.places.items():
             if place not in watcher.seen:
-                action = "Leave out what depends on the values of x in the model's forward"
+                action = "Leave out what depends on the values of x or their number in forward"
                 raise invalid(self.who, f"layer {name!r}", "run in every pass", "none", action)
         activations = {name: watcher.seen[place] for name, place in self.places.items()}
         return (self._checked(made) if logits else None), activations
@@ -93,12 +98,13 @@ def watch(who: str, model: nn.Module, x: Tensor, layers: Sequence[str]) -> Watch
     if "" in layers:
         by_label[""] = _last_with_places(whole, who)
     for name in layers:
-        if name not in by_label:
+        if not isinstance(name, str) or name not in by_label:
             expected = f"one of {', '.join(op.label for op in whole.ops)}"
             raise invalid(who, "layer", expected, repr(name), "See nni.layers(model, x)")
     kinds = {number: op.kind for op in tape.ops for number in op.outputs}
     numbers = {name: by_label[name].outputs[0] for name in layers}
-    return Watch(who, {name: _Place(number, kinds[number]) for name, number in numbers.items()})
+    places = {name: _Place(number, kinds[number]) for name, number in numbers.items()}
+    return Watch(who, places, kinds)
 
 
 def _last_with_places(tape: Tape, who: str) -> Op:
@@ -116,10 +122,13 @@ class _EverythingSeen(BaseException):
 class _Watcher(TorchFunctionMode):
     """Counts the values of a pass as the tape does, and keeps those with the wanted numbers."""
 
-    def __init__(self, start: Tensor, wanted: frozenset[_Place], stop: bool) -> None:
+    def __init__(
+        self, start: Tensor, wanted: frozenset[_Place], kinds: Mapping[int, str], stop: bool
+    ) -> None:
         super().__init__()
         self.seen: dict[_Place, Tensor] = {}
-        self._wanted, self._stop = wanted, stop
+        self._wanted, self._kinds, self._stop = wanted, kinds, stop
+        self._is_as_recorded = True
         self._known = {id(start): start}
         self._count = 0
 
@@ -147,8 +156,9 @@ class _Watcher(TorchFunctionMode):
     def _meet(self, value: Tensor, kind: str) -> None:
         self._known[id(value)] = value
         self._count += 1
+        self._is_as_recorded &= self._kinds.get(self._count, kind) == kind
         place = _Place(self._count, kind)
-        if place in self._wanted:
+        if self._is_as_recorded and place in self._wanted:
             self.seen[place] = value.clone()  # the model may still write to it
             if self._stop and len(self.seen) == len(self._wanted):
                 raise _EverythingSeen

@@ -291,6 +291,15 @@ def test_nothing_changes() -> None:
     assert torch.equal(QUICK.resume(model, made).images, expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision(dtype: torch.dtype) -> None:
+    model, x = net().float(), pictures(20, 12).to(dtype)
+    made = QUICK(model.to(dtype), x)
+    assert made.images.dtype == dtype
+    wide = QUICK(model.float(), x.float())
+    assert_near(made.images, wide.images, 0.02)
+
+
 # --- Bad input ------------------------------------------------------------------------------------
 
 
@@ -320,6 +329,9 @@ REFUSED: dict[str, tuple[Callable[[], object], tuple[str, ...]]] = {
     "no tensor": (lambda: QUICK(net(), "koala.jpg"), ("x must be a tensor", "got str")),
     "bytes": (lambda: QUICK(net(), torch.zeros(1, 2, 9, 9, dtype=torch.uint8)), ("uint8",)),
     "no objective": (lambda: DeepDream("0"), ("DeepDream: objective must be", "got '0'")),
+    "nothing to do": (lambda: DeepDream(0 * Logit(1)),
+                      ("DeepDream: objective must be a sum of at least one term",)),
+    "jitter": (lambda: DeepDream(jitter=1001), ("DeepDream: jitter must be", "to 1,000")),
     "overlap": (lambda: DeepDream(tile=64, overlap=64), ("overlap must be below tile, 64",)),
     "octaves": (lambda: DeepDream(n_octaves=0), ("n_octaves must be", "got 0")),
     "other octaves": (lambda: QUICK.replace(n_octaves=3).resume(net(), begun()),

@@ -6,9 +6,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nni_widgets.engine.synthesis import Code, Fourier, Jitter, Pixels, Rotate, Scale, starts
+from nni_widgets.engine.synthesis import (
+    ActivationMaximization,
+    Code,
+    Fourier,
+    Jitter,
+    Pixels,
+    Rotate,
+    Scale,
+    starts,
+)
 from nni_widgets.engine.synthesis.box import Box, box_of
 from nni_widgets.engine.synthesis.robust import shaken
+from nni_widgets.zoo.wrap import wrap
 from tests.engine.common import assert_near
 
 
@@ -56,6 +66,38 @@ def test_the_box_is_that_of_the_model_or_the_one_given() -> None:
     assert Box(-1, 3).size == 4
 
 
+def test_a_range_per_channel_is_told_unless_it_is_the_same_for_all() -> None:
+    assert box_of(wrap(Model(), low=(-1.0, -1.0), high=2.0)) == Box(-1, 2)
+    assert box_of(wrap(Model(), low=0.3, high=(0.7, 0.7))) == Box(0.3, 0.7)
+    several = wrap(Model(), low=(0.0, -1.0), high=1.0, input_shape=(2, 5, 4))
+    assert Pixels(low=0.0).box(several) == Box(0, 1)
+    for act in (lambda: starts.grey(several), lambda: ActivationMaximization()(several)):
+        with pytest.raises(ValueError, match="the model's low must be one number for all channels"):
+            act()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_black_and_white_lie_in_the_box_however_they_are_rounded(dtype: torch.dtype) -> None:
+    for box in (Box(-0.4242, 2.8215), Box(1000.1, 1001.2), Box(-math.inf, 2.8215)):
+        ends = torch.tensor([end for end in box if math.isfinite(end)]).to(dtype)
+        box.check("test", "start", ends, "Scale it")
+        with pytest.raises(ValueError, match="test: start must be pixels from"):
+            box.check("test", "start", ends.max() * 1.03, "Scale it")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "middle"),
+    [(-math.inf, math.inf, 0.5), (-math.inf, -2.0, -2.5), (3.0, math.inf, 3.5)],
+)
+def test_a_box_with_an_open_side_has_starts(low: float, high: float, middle: float) -> None:
+    model = Model(low=low)
+    model.high = high
+    assert bool((starts.grey(model) == middle).all())
+    noisy = starts.noise(model)
+    assert float(noisy.mean()) == pytest.approx(middle, abs=0.05)
+    box_of(model).check("test", "start", noisy, "Scale it")
+
+
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 7, 10), (2, 9), (1, 4, 5, 6), (1, 1, 1)])
 @pytest.mark.parametrize("decay", [0.0, 1.0, 2.0])
 def test_fourier_meets_its_start_and_stays_in_the_box(shape: tuple[int, ...], decay: float) -> None:
@@ -69,6 +111,15 @@ def test_fourier_meets_its_start_and_stays_in_the_box(shape: tuple[int, ...], de
     assert_near(made, start.clamp(-1 + 2 / 512, 1 - 2 / 512), 1e-10)
     wild = image.images(parameters + 30 * torch.randn(start.shape, dtype=torch.float64), box)
     assert bool(((wild >= -1) & (wild <= 1)).all())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_fourier_in_half_precision(dtype: torch.dtype) -> None:
+    model, image = Model().to(dtype), Fourier()
+    box, start = image.box(model), torch.rand(2, 2, 5, 4).to(dtype)
+    images = image.images(image.begin("test", model, start, 0), box)
+    assert images.dtype == dtype
+    assert float((images - start).abs().max()) < 0.05
 
 
 def test_the_spectrum_of_a_fourier_step_falls_with_the_frequency() -> None:
@@ -209,6 +260,20 @@ def test_a_generator_set_to_training_later_is_refused() -> None:
         image.begin("test", Model(), None, 0)
 
 
+def test_a_method_of_a_module_in_training_is_refused() -> None:
+    generator = Generator().train()
+    with pytest.raises(ValueError, match="Code: generator must be in evaluation mode"):
+        Code(generator.forward)
+
+
+def test_the_range_of_a_generator_may_be_given_per_channel() -> None:
+    generator = wrap(Generator(), low=(0.0, 0.0), high=(1.0, 1.0))
+    z = torch.ones(1, 3)
+    assert torch.equal(Code(generator).begin("test", Model(), z, 0), z)
+    with pytest.raises(ValueError, match="must be that of the model, -1 to 1; got 0 to 1"):
+        Code(generator).begin("test", Model(low=-1.0), z, 0)
+
+
 def test_images_that_do_not_fit_are_refused() -> None:
     model = Model()
     with pytest.raises(ValueError, match=r"test: start must be pixels from 0 to 1; got .*Pixels"):
@@ -249,6 +314,17 @@ def test_starts() -> None:
 def test_starts_for_nothing_known_are_refused(of: object) -> None:
     with pytest.raises(ValueError, match=r"starts: of must be a shape \(N, C, H, W\), or a model"):
         starts.grey(of)  # type: ignore[arg-type]
+
+
+def test_starts_of_no_number_are_refused() -> None:
+    for n in (0, -1, 1.5, "a"):
+        for of, make in ((Generator(), starts.codes), (Model(), starts.grey)):
+            with pytest.raises(ValueError, match="starts: n must be a whole number of at least 1"):
+                make(of, n=n)  # type: ignore[operator]
+    for level in ("dark", math.nan):
+        for make in (starts.grey, starts.noise):
+            with pytest.raises(ValueError, match="starts: level must be a finite number; got "):
+                make(Model(), level)  # type: ignore[arg-type]
 
 
 def test_jitter_moves_whole_pixels() -> None:

@@ -85,6 +85,14 @@ def test_the_seed_decides_the_start() -> None:
     assert not torch.equal(next(method.replace(seed=1).steps(model, x)).images, first)
 
 
+def test_the_noise_lies_below_a_range_that_is_open_downwards() -> None:
+    model, x = net()
+    x = -x
+    model.low, model.high = -torch.inf, 0.0
+    start = next(Inversion("0").steps(model, x)).images
+    assert -1.0 <= float(start.min()) < float(start.max()) <= 0.0
+
+
 def test_bad_input_is_one_sentence() -> None:
     model, x = net()
     refusal(lambda: Inversion("no")(model, x), "layer", "one of 0, 1, 2", "'no'")

@@ -294,6 +294,29 @@ def test_generator_and_expert_stay_as_they_were() -> None:
         maker.resume(model, made)
 
 
+class Normed(nn.Module):
+    """Has a ``log_density`` that changes what it knows of the data, in training mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(2).double()
+        self.eval()
+
+    def log_density(self, x: Tensor) -> Tensor:
+        return -self.norm(x).square().flatten(1).sum(1)
+
+    forward = log_density
+
+
+def test_an_expert_set_to_training_later_is_refused_and_not_changed() -> None:
+    (model, x), density = build(NETS["plain"]), Normed()
+    maker = ActivationMaximization(Logit(0) + Expert(density), 2)
+    density.train()
+    with pytest.raises(ValueError, match="Expert: density must be in evaluation mode"):
+        maker(model, x)
+    assert int(density.norm.num_batches_tracked) == 0
+
+
 @some
 def test_left_in_the_middle(maker: ActivationMaximization, net: str) -> None:
     model, x = begun(maker, net)
@@ -380,6 +403,19 @@ def test_adam_is_that_of_torch() -> None:
         adam = adam.after(gradient)
         ours = ours - 0.03 * adam.direction
     assert_near(ours, theirs, 1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision(dtype: torch.dtype) -> None:
+    """1e-8 is 0 in float16, so that a pixel without gradient was 0/0."""
+    model, x = linear().to(dtype), torch.full((2, 6), 0.4, dtype=dtype)
+    with torch.no_grad():
+        model.weight[:, 0] = 0
+    made = ActivationMaximization(Logit(2) - 0.1 * L2(), 20)(model, x)
+    assert made.images.dtype == dtype
+    assert bool((made.images[:, 1:] > 0.5).all())
+    only_model = ActivationMaximization(Logit(2), 20)(model, x)
+    assert torch.equal(only_model.images[:, 0], x[:, 0])
 
 
 def test_a_step_is_a_share_of_the_range() -> None:
@@ -578,6 +614,8 @@ def test_examine_finds_what_does_not_move() -> None:
     assert len(dead.replace(objective=Unit("0", 0)).examine(model, x)) == 1
     assert not alive.replace(image=Pixels(0.0, 2.0)).examine(model, x)
     assert not ActivationMaximization(LogProbability(3)).examine(models.load("digits-cnn"))
+    with torch.inference_mode():
+        assert alive.examine(model, x.clone()) == [only_unsaid]
     with pytest.raises(ValueError, match="layer must be one of"):
         ActivationMaximization(Unit("7", 0)).examine(model, x)
     with pytest.raises(ValueError, match="the model must be in evaluation mode"):

@@ -116,6 +116,12 @@ def test_total_variation_of_an_even_picture_is_zero_and_has_a_gradient() -> None
     assert bool((gradient == 0).all())
 
 
+def test_total_variation_has_a_gradient_in_half_precision() -> None:
+    even = torch.full((1, 1, 4, 4), 0.7, dtype=torch.float16, requires_grad=True)
+    (gradient,) = torch.autograd.grad(TotalVariation(beta=1.0)(Seen(even)).sum(), even)
+    assert bool((gradient == 0).all())
+
+
 EVERY: dict[str, Callable[[str, Tensor], Objective]] = {
     "Logit": lambda label, a: Logit(1),
     "LogProbability": lambda label, a: LogProbability([0, 2]),
@@ -195,6 +201,21 @@ def test_sums_are_a_vector_space(a: Objective, b: Objective, c: Objective, w: fl
     ):
         assert as_a_set(left) == as_a_set(right)
         assert all(weight != 0 for weight, _ in left.terms)
+
+
+@pytest.mark.parametrize(
+    "term",
+    [Logit(np.array([1, 2])), L2(center=np.zeros(3)), Direction("layer", [1.0, 0.0, 2.0])],  # type: ignore[arg-type]
+    ids=["numpy target", "numpy center", "list"],
+)
+def test_an_objective_with_an_array_or_a_list_adds_up(term: Objective) -> None:
+    total = 0.5 * (term - L2() + term)
+    assert total.terms == ((1.0, term), (-0.5, L2()))
+
+
+def test_objectives_with_tensors_of_other_shapes_are_compared() -> None:
+    assert L2(center=torch.ones(2)) != L2(center=torch.ones(3))
+    assert len((L2(center=torch.ones(2)) + L2(center=torch.ones(3))).terms) == 2
 
 
 @given(sums)

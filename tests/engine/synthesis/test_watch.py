@@ -136,3 +136,17 @@ def test_a_layer_that_does_not_always_run_is_refused() -> None:
         found = watch("Who", model, x, [label])
         with pytest.raises(ValueError, match=f"Who: layer '{label}' must be run in every pass"):
             found.see(model, -10 * x)
+
+
+def test_a_layer_is_not_taken_for_another_where_passes_of_a_batch_are_longer() -> None:
+    def forward(net: Net, x: Tensor) -> Tensor:
+        x = torch.stack(x.unbind())
+        return net.head(net.second(net.first(x)).flatten(1))
+
+    model = Net(forward, first=conv3(1, 1), second=conv3(1, 1), head=nn.Linear(16, 2)).eval()
+    x = torch.rand(2, 1, 4, 4)
+    found = watch("Who", model, x[:1], ["second"])
+    _, seen = found.see(model, x[:1])
+    assert torch.equal(seen["second"], model.second(model.first(x[:1])))
+    with pytest.raises(ValueError, match="Who: layer 'second' must be run in every pass"):
+        found.see(model, x)
