@@ -165,6 +165,20 @@ def test_the_filter_of_the_first_layer(explorer, cnn):
     assert explorer._filter.view.layout.display == "none", "it has no weights"
 
 
+@pytest.mark.parametrize("shape", [(5,), (2, 6), (5, 4, 4)], ids=["vector", "signal", "channels"])
+def test_a_filter_without_colours(opened, shape):
+    size = int(np.prod(shape))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(size, 3)).eval()
+    explorer = opened(explore_activations(model, torch.rand(2, *shape)))
+    weights = explorer._outcome.value.filter
+    assert weights.shape == shape
+    values = (weights.mean(0) if len(shape) > 1 else weights).reshape(-1, shape[-1])
+    assert shown(explorer, "filter") == palette_png(values, scale_of(values, signed=True))
+    assert "full colours" not in explorer._filter._sum.value
+    sends(explorer._page, type="hover", pane=2, x=0.0, y=0.0)
+    assert f"pixel (0, 0): {float(values[0, 0]):+.4g}<" in explorer._filter._hover.value
+
+
 def test_a_filter_in_colours(opened):
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2)).eval()
     explorer = opened(explore_activations(model, torch.rand(2, 3, 8, 8)))

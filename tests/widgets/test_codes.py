@@ -155,6 +155,26 @@ def test_a_walk_from_where_the_search_has_led(explorer):
     assert explorer.made.step == 0
 
 
+def test_a_code_on_its_way_to_the_screen_is_not_lost(explorer, monkeypatch):
+    explorer.play()
+    explorer.drain()
+    gate, frames = threading.Event(), explorer._frames
+
+    def slow(*arguments):
+        gate.wait(10)
+        yield from frames(*arguments)
+
+    monkeypatch.setattr(explorer, "_frames", slow)
+    sets(dial(explorer, 0), value=2.0)
+    sets(dial(explorer, 1), value=1.0)
+    assert explorer.walk == {0: 2.0, 1: 1.0}
+    clicks(explorer, "nn-random-code")
+    sets(dial(explorer, 0), value=0.5)
+    gate.set()
+    assert explorer.walk == {0: 0.5}
+    assert "seed=1" in explorer.drain().code()
+
+
 def test_another_class_is_looked_for_from_the_code_on_the_screen(explorer):
     explorer.play()
     z = explorer.drain().z

@@ -174,6 +174,17 @@ def test_another_size(album, net):
     assert album.drain().made.images.shape == (1, 3, 24, 24)
 
 
+def test_the_layers_to_choose_from_are_those_of_this_size(opened):
+    layers = [part for _ in range(4) for part in (nn.Conv2d(3, 3, 3, 2, 1), nn.ReLU())]
+    net = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2)).eval()
+    explorer = opened(explore_dream(net, size=64, n_octaves=1, n_steps=2))
+    options = the(explorer, "nn-layer").options
+    explorer.size = 16
+    made = explorer.digest()
+    assert len(the(explorer, "nn-layer").options) < len(options)
+    assert again(opened, copied(explorer), model=net).digest() == made
+
+
 def test_a_size_that_is_not_legal_is_said_in_place(album):
     before = album.digest()
     sets(the(album, "nn-size-field"), value=5000)
@@ -183,6 +194,13 @@ def test_a_size_that_is_not_legal_is_said_in_place(album):
     assert the(album, "nn-upload-words").value == ""
     with pytest.raises(ValueError, match="size must be a whole number from 16 to 384; got 1"):
         album.size = 1
+
+
+def test_reset_takes_what_was_said_of_a_file_away(album):
+    uploads(album, "text", b"no picture")
+    assert the(album, "nn-upload-words").value
+    clicks(album, "nn-reset")
+    assert the(album, "nn-upload-words").value == ""
 
 
 def test_pictures_for_a_model_with_another_range(opened):
@@ -347,6 +365,7 @@ def test_what_the_model_cannot_do_is_said_in_place(explorer, opened, cnn):
     [
         ({"picture": "dodo"}, "picture must be one of astronaut, "),
         ({"size": 1}, "size must be a whole number from 16 to 384; got 1"),
+        ({"x": torch.rand(1, 3, 8, 8), "size": 0}, "size must be a whole number of at least 1"),
         ({"steps": 3}, "a parameter must be one of n_octaves, "),
         ({"n_steps": 0}, "n_steps must be a whole number from 1"),
         ({"channel": -1}, "channel must be a whole number of at least 0, or None; got -1"),

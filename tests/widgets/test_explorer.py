@@ -561,6 +561,49 @@ def test_a_target_out_of_range_from_the_beginning(opened, cnn, digits):
     assert "predicted" in explorer.digest()
 
 
+def test_an_error_stays_although_work_was_under_way(opened, cnn, digits, slow):
+    explorer = opened(nni.explore(cnn, digits, nni.Gradient()))
+    explorer.method = nni.SmoothGrad(of=slow, n_samples=4)
+    slow.go.release()
+    wait_until(lambda: "a first picture" in status(explorer))
+    sets(the(explorer, "nn-noise_level-field"), value=-1.0)
+    for _ in range(4):
+        slow.go.release()
+    explorer.drain()
+    assert status(explorer).startswith("SmoothGrad: noise_level must be")
+
+
+def test_a_request_that_is_refused_is_not_called_cancelled(opened, cnn, digits, slow, monkeypatch):
+    def refuse():
+        raise ValueError("No.")
+
+    explorer = opened(nni.explore(cnn, digits))
+    explorer.method = slow
+    assert slow.at_work.wait(10)
+    monkeypatch.setattr(explorer, "_request", refuse)
+    clicks_bar(explorer, 2)
+    slow.go.release()
+    assert status(explorer.drain()) == "No."
+
+
+def test_work_that_is_cancelled_after_an_error_is_called_cancelled(opened, cnn, digits, slow):
+    explorer = opened(nni.explore(cnn, digits, target=17))
+    assert "got 17" in status(explorer)
+    explorer.method = slow
+    explorer.target = 3
+    assert slow.at_work.wait(10)
+    clicks(explorer, "nn-cancel")
+    assert status(explorer).startswith("Cancelled")
+    slow.go.release()
+    assert status(explorer.drain()).startswith("Cancelled")
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 10
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
 def test_an_illegal_number_that_is_typed(explorer):
     sets(found(explorer, "nn-epsilon-field")[0], value=-1.0)
     assert status(explorer) == (

@@ -197,6 +197,32 @@ def test_pictures_of_a_group_are_stepped_through(explorer):
     assert the(explorer, "nn-picture").value == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "places"),
+    [
+        ("nn-picture", ({"value": 1}, {"value": 2})),
+        ("nn-group-maps-frame", ({"place": (0, 1)}, {"place": (0, 2)})),
+    ],
+)
+def test_what_is_being_moved_is_left_to_the_user(explorer, monkeypatch, name, places):
+    work, at_work, gate = explorer._work, threading.Event(), threading.Event()
+
+    def slow(chosen):
+        at_work.set()
+        gate.wait(10)
+        yield from work(chosen)
+
+    monkeypatch.setattr(explorer, "_work", slow)
+    moved, seen = the(explorer, name), []
+    sets(moved, **places[0])
+    assert at_work.wait(10)
+    sets(moved, **places[1])
+    moved.observe(lambda change: seen.append(change["new"]), list(places[1]))
+    gate.set()
+    assert explorer.drain().picture == 2
+    assert not seen
+
+
 def test_a_place_without_picture_chooses_nothing(explorer):
     explorer.group = 2
     members = explorer.drain().found.members
@@ -504,6 +530,7 @@ def test_settings_that_are_not_legal(explorer, name, value, said):
         ({"labels": [1]}, "labels must be given with images"),
         ({"images": torch.rand(3, 1, 28, 28), "labels": [1]}, "labels must be one class per"),
         ({"images": torch.rand(3, 1, 28, 28), "boxes": [(0, 0, 1, 1)]}, "boxes must be"),
+        ({"images": torch.full((3, 1, 28, 28), torch.nan)}, "x must be finite numbers"),
         ({"model": nn.Flatten().eval()}, "images must be given for a model of other pictures"),
         ({"colour": 3}, "a parameter must be one of method, n_pictures, n_groups, fill"),
         ({"n_groups": 10}, "n_groups must be a whole number from 0 to 9"),
@@ -512,6 +539,20 @@ def test_settings_that_are_not_legal(explorer, name, value, said):
 def test_what_cannot_be_opened(arguments, said):
     with pytest.raises(ValueError, match=said):
         explore_hans(**arguments)
+
+
+@pytest.mark.parametrize("wrong", [10, -1])
+def test_labels_that_are_no_classes_are_refused(hans, wrong):
+    said = f"labels must be classes of the model, from 0 to 9; got {wrong}"
+    with pytest.raises(ValueError, match=said):
+        explore_hans(hans, torch.rand(3, 1, 28, 28), [1, 1, wrong])
+
+
+def test_a_model_in_training_mode_is_refused_and_learns_nothing():
+    model = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(16, 2))
+    with pytest.raises(ValueError, match="the model must be in evaluation mode"):
+        explore_hans(model, torch.rand(4, 1, 4, 4), [0] * 4)
+    assert torch.equal(model[0].running_mean, torch.zeros(1))
 
 
 def test_alike_maps_lie_close():

@@ -9,7 +9,7 @@ from PIL import Image
 
 import nni_widgets as nni
 from nni_widgets.engine.methods import as_method
-from nni_widgets.pictures import palette_png
+from nni_widgets.pictures import palette_png, scale_of
 from nni_widgets.widgets.parts.closing import close_all
 from nni_widgets.widgets.parts.panes import INPUT, Pane
 from tests.widgets.user import chooses, sets, the
@@ -158,6 +158,27 @@ def test_hover_reads_pixel_value_and_share(pane, cnn, digits):
     assert words in the(shown_pane.view, "nn-hover").value
     shown_pane.hover(1.0, -0.1)
     assert words in the(shown_pane.view, "nn-hover").value
+
+
+def test_hover_tells_a_share_only_of_what_adds_up(pane, cnn, digits):
+    shown_pane, made = pane(), nni.explain(cnn, digits[:1], nni.GradCAM())
+    shown_pane.show(made, None, INPUT, 0.0)
+    shown_pane.hover(0.5, 0.5)
+    value = float(made.heatmap()[14, 14])
+    assert the(shown_pane.view, "nn-hover").value == f"<small>pixel (14, 14): {value:+.4g}</small>"
+    shown_pane.show(nni.explain(cnn, digits[:1]), None, INPUT, 0.0)
+    shown_pane.put(torch.ones(2, 2), scale_of(torch.ones(2, 2)), "no explanation")
+    shown_pane.hover(0.5, 0.5)
+    assert the(shown_pane.view, "nn-hover").value == "<small>pixel (1, 1): +1</small>"
+
+
+def test_hover_tells_no_negative_zero(pane, cnn, digits):
+    shown_pane, made = pane(), nni.explain(cnn, digits[:1])
+    for little, words in ((-0.0, "+0, 0.0 %"), (-1e-6, "-1e-06, 0.0 %")):
+        values = torch.tensor([[little, 1.0]])
+        shown_pane.paint(made, values)
+        shown_pane.hover(0.0, 0.5)
+        assert f"pixel (0, 0): {words} of the sum" in the(shown_pane.view, "nn-hover").value
 
 
 def test_a_vector_is_a_strip(pane):

@@ -77,6 +77,26 @@ def test_the_words_tell_the_probability_of_the_pictures_shown(explorer, cnn):
     assert explorer.digest().startswith("maximized: log p(3|x)\nfrom noise: p(3) ")
 
 
+def test_the_words_stay_those_of_the_pictures_until_there_are_others(explorer, monkeypatch):
+    before, saved = explorer.digest(), downloads(explorer, monkeypatch)
+    words = [each.value for each in found(explorer, "nn-words")]
+    gate, frames = threading.Event(), explorer._frames
+
+    def slow(*arguments):
+        gate.wait(10)
+        yield from frames(*arguments)
+
+    monkeypatch.setattr(explorer, "_frames", slow)
+    clicks_bar(explorer, 6)
+    chooses(the(explorer, "nn-scored"), "grey")
+    clicks(explorer, "nn-save-png")
+    gate.set()
+    seen = [each.value for each in found(explorer, "nn-words")]
+    text = Image.open(io.BytesIO(saved["prototypes.png"])).text["prototypes"]
+    assert (seen, before.startswith(text)) == (words, True)
+    assert "p(6)" in explorer.digest()
+
+
 def test_the_first_frame_is_the_start(explorer, begun):
     explorer.frame = 0
     assert torch.equal(explorer.made.images, begun)
@@ -228,6 +248,18 @@ def test_the_copied_cell_of_the_simplest_call(opened, monkeypatch):
     assert opened(result_of(cell)).digest() == explorer.digest()
 
 
+def test_the_copied_cell_has_the_experts_that_were_given(opened, cnn):
+    def darkness(x):
+        return -x.flatten(1).sum(1)
+
+    experts = {"dark": darkness, "bright": lambda x: x.flatten(1).sum(1)}
+    explorer = opened(explore_prototypes(cnn, 3, experts=experts, expert="dark", n_steps=2))
+    cell = copied(explorer)
+    assert cell.startswith("# define expert_2: it has no code of its own\n")
+    again = result_of(cell, model=cnn, darkness=darkness, expert_2=experts["bright"])
+    assert opened(again).digest() == explorer.digest()
+
+
 def test_reset(explorer):
     before = explorer.digest()
     explorer.set(l2=0.2, image=Fourier(), objective=Logit())
@@ -299,6 +331,7 @@ def test_vectors_have_words_but_no_picture(opened):
         ({"starts": []}, "starts must be a list"),
         ({"l3": 1}, "a parameter must be one of objective, l2, .*; got l3"),
         ({"l2": -1}, "Priors: l2 must be a number of at least 0; got -1"),
+        ({"x": torch.zeros(0, 1, 28, 28)}, r"x must be a batch of pictures \(N, ...\); got shape"),
     ],
 )
 def test_what_is_not_legal_is_refused(cnn, arguments, words):

@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+import torch
 
 import nni_widgets as nni
 from nni_widgets.widgets.parts.closing import close_all
@@ -40,6 +41,14 @@ def test_the_bars_say_what_arrived_and_what_was_lost(table, cnn, digits):
     for label, bar in zip(LABELS, found(table.box, "nn-conservation"), strict=True):
         assert f'role="img" aria-label="{label}: arrived {layers[label].arrived:+.2f}' in bar.value
     assert "lost: bias" in found(table.box, "nn-conservation")[0].value
+
+
+def test_a_bar_tells_no_negative_zero_and_its_name_is_no_markup(table, cnn, digits):
+    layers = nni.explain(cnn, digits[:1]).result.layers
+    row = next(each for each in layers if each.has_weights)
+    table.show([dataclasses.replace(row, label='a"b', arrived=torch.tensor([-0.001]))])
+    (bar,) = found(table.box, "nn-conservation")
+    assert 'aria-label="a&quot;b: arrived +0.00, ' in bar.value
 
 
 def test_a_changed_rule_is_told_with_all_others(table):

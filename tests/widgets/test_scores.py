@@ -1,5 +1,7 @@
 """Bars, words and picker are one choice of what is explained."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -39,6 +41,12 @@ def test_bars_and_words_show_the_probabilities(scores, cnn, digits):
     assert the(scores.widget, "nn-scores-words").value.startswith(f"<small>{best} 1.00, ")
     scores.clear()
     assert not bars.y.any()
+
+
+def test_names_of_classes_are_no_markup(scores, cnn, digits):
+    made = replace(nni.explain(cnn, digits[:1]), classes=("<b>bold</b>",) * 10)
+    scores.show(made)
+    assert "&lt;b&gt;bold&lt;/b&gt; 1.00" in the(scores.widget, "nn-scores-words").value
 
 
 def test_a_click_on_a_bar_and_the_picker_choose_a_class(scores):

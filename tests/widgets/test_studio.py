@@ -281,6 +281,16 @@ def test_pausing_before_a_new_film_has_begun_does_not_mix_the_two(gated):
     assert gated.drain()._outcome.value.frames[0] == Number(0, 6, 7)
 
 
+def test_pausing_before_a_new_film_has_begun_dims_the_picture_of_before(gated):
+    sets(the(gated, "seed"), value=7)
+    gated.pause()
+    assert len(found(gated, "nn-stale")) == 1
+    gated.tickets.all()
+    gated.play()
+    gated.drain()
+    assert not found(gated, "nn-stale")
+
+
 def test_an_error_is_said_in_place_and_the_next_choice_works(toy):
     before = toy.digest()
     sets(the(toy, "seed"), value=13)
@@ -301,6 +311,16 @@ def test_an_error_stays_while_it_played(gated):
     assert gated.drain().digest() == "No."
     clicks(gated, "nn-play")
     assert gated.digest().endswith("step 6 of 6")
+
+
+def test_an_error_of_before_takes_nothing_newer_with_it(gated):
+    sets(the(gated, "seed"), value=13)
+    gated.tickets.release()
+    wait_for(lambda: gated._outcome.value.selected == 13)
+    sets(the(gated, "seed"), value=2)
+    gated.tickets.all()
+    assert gated.digest().endswith("step 6 of 6")
+    assert gated._outcome.value.selected == 2
 
 
 def test_progress_is_that_of_this_work(gated):

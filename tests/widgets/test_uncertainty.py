@@ -1,5 +1,6 @@
 """The Uncertainty explorer: a moved picture, the cloud of its samples, four maps, a temperature."""
 
+import copy
 import io
 import threading
 
@@ -392,6 +393,13 @@ def test_the_temperature_is_fitted_on_every_other_picture(opened, model, picture
     assert explorer.temperature == pytest.approx(fitted, rel=1e-3)
 
 
+def test_the_digits_held_out_are_as_the_model_takes_them(opened):
+    model = copy.deepcopy(nni.models.load("digits-dropout")).double()
+    x = nni.data.digits("test")[:1][0].double()
+    explorer = opened(nni.explore_uncertainty(model, x, FEW, nni.GradientTimesInput()))
+    assert "of 1,000 pictures" in explorer.digest()
+
+
 def test_without_held_out_pictures_nothing_is_fitted(explorer):
     assert "Give held_out=" in words(explorer, "calibration")
     assert the(explorer, "nn-fit-temperature").disabled
@@ -523,6 +531,12 @@ def test_what_goes_wrong_is_said_in_place(explorer):
     assert the(explorer, "nn-mean-map").value == before
     explorer.target = None
     assert explorer.digest().startswith("nni.MCDropout(n_samples=6)")
+
+
+def test_a_single_logit_is_refused_in_place(opened, pictures):
+    single = nn.Sequential(nn.Flatten(), nn.Linear(64, 1)).eval()
+    explorer = opened(nni.explore_uncertainty(single, pictures, nni.InputNoise(n_samples=2)))
+    assert "the model's output must be several logits; got one" in explorer.digest()
 
 
 def test_nothing_to_morph_towards(opened, model, pictures):

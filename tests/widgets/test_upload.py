@@ -94,6 +94,17 @@ def test_what_is_no_picture_is_said_in_place(explorer, content):
     assert words(explorer) == ""
 
 
+def test_what_was_said_of_a_file_is_gone_with_the_next_picture(explorer):
+    for go_on in (
+        lambda: clicks(explorer, "nn-reset"),
+        lambda: sets(the(explorer, "nn-picture"), value=2),
+    ):
+        uploads(explorer, "text", b"no picture")
+        assert words(explorer)
+        go_on()
+        assert words(explorer) == ""
+
+
 def test_one_target_per_picture_leaves_the_uploaded_one_its_prediction(opened, cnn, digits):
     explorer = opened(nni.explore(cnn, digits, target=[1, 2, 3, 4]))
     uploads(explorer, "one.png", picture())

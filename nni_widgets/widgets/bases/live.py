@@ -46,6 +46,7 @@ class Live(widgets.VBox, Generic[T]):
         self._asking, self._painting = threading.Lock(), threading.RLock()
         self._outcome: Outcome[T] | None = None
         self._busy, self._newest = False, 0
+        self._wanted: Request[T] | None = None
         self._status = StatusLine()
         self._page = Page(self._hover, self._cancel)
         cache: Cache[T] = Cache(self._size_of, max_entries=32)
@@ -217,13 +218,14 @@ class Live(widgets.VBox, Generic[T]):
     def _submit(self, make: Callable[[], Request[T] | None]) -> None:
         """Ask for what this makes. Callbacks come on several threads: the last one wins."""
         with self._asking:
+            self._wanted = None
             try:
-                request = make()
+                self._wanted = request = make()
             except ValueError as error:
-                self._worker.cancel()
                 self._refuse(error)
                 return
             if request is not None:
+                self._status.refused = False  # what was wrong is wanted no more
                 self._newest = self._worker.submit(request)
         if request is None:
             self._worker.cancel()
@@ -252,11 +254,19 @@ class Live(widgets.VBox, Generic[T]):
     # words
 
     def _refuse(self, error: BaseException) -> None:
-        self._status.refuse(error)
-        self._dim()
+        """Stop the work, whose words would take the place of the error's, and say the error."""
+        self._worker.cancel()
+        self._say_error(error)
 
-    def _fail(self, error: BaseException, _: Request[T]) -> None:
-        self._refuse(error)
+    def _fail(self, error: BaseException, request: Request[T]) -> None:
+        """Say an error of the work, unless something else is wanted by now."""
+        if request == self._wanted:
+            self._say_error(error)
+
+    def _say_error(self, error: BaseException) -> None:
+        with self._painting:
+            self._status.refuse(error)
+            self._dim()
 
     def _progress(self, status: Status) -> None:
         self._busy = status.phase in (Phase.QUEUED, Phase.WORKING)
@@ -266,7 +276,7 @@ class Live(widgets.VBox, Generic[T]):
             self._advance(self._outcome)
         else:
             self._status.end()
-        if status.phase is Phase.CANCELLED:
+        if status.phase is Phase.CANCELLED and not self._status.refused:
             self._say_cancelled()
 
     # what the user does
@@ -274,7 +284,7 @@ class Live(widgets.VBox, Generic[T]):
     def _cancel(self) -> None:
         """Stop the work; said at once, for a step that is being computed may take a while."""
         self._worker.cancel()
-        if self._busy:
+        if self._busy and not self._status.refused:
             self._say_cancelled()
 
     def _reset(self) -> None:
@@ -293,7 +303,7 @@ class Live(widgets.VBox, Generic[T]):
         try:
             made = files(self._outcome.value)
         except ValueError as error:
-            self._refuse(error)
+            self._say_error(error)
             return
         for name, content in made.items():
             self._page.download(name, content, kind)

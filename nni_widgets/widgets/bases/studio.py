@@ -268,6 +268,11 @@ class Studio(Live[Film[F]]):
             return Film(selected)
         return outcome.value
 
+    @property
+    def _made_for(self) -> Any:
+        """What was selected when the film on the screen was asked for."""
+        return self._selected() if self._outcome is None else self._outcome.value.selected
+
     def _show(self, outcome: Outcome[Film[F]]) -> None:
         """Keep every frame, and paint as many as one can see."""
         with self._painting:
@@ -335,16 +340,15 @@ class Studio(Live[Film[F]]):
             return
         if outcome is None or not self._film_of_now().frames:
             self._status.say("Paused before the first picture.")
+            self._dim()
             return
         with self._painting:
             self._paint(outcome.value)
             self._tell(outcome)
 
     def _refuse(self, error: BaseException) -> None:
-        self._worker.cancel()
         self._set_playing(False)
-        with self._painting:
-            super()._refuse(error)
+        super()._refuse(error)
 
     def _dim(self) -> None:
         for picture in self._pictures:

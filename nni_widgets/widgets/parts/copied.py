@@ -16,7 +16,7 @@ class Names:
     def method(self, method: Declared, otherwise: str = "method") -> str:
         """A method or rules as code; a function by its name, or ``otherwise`` if it has none."""
         if isinstance(method, FunctionMethod):
-            return self._function(method.function, otherwise)
+            return self.function(method.function, otherwise)
         self._given.update(dict.fromkeys(nameless(method)))
         return as_code(method)
 
@@ -26,7 +26,13 @@ class Names:
             return repr(target)
         if isinstance(target, Difference):
             return f"nni.Difference({int(target.first)}, {int(target.second)})"
-        return self._function(target, "target")
+        return self.function(target, "target")
+
+    def function(self, function: object, otherwise: str) -> str:
+        """A function by its name, or ``otherwise`` if it has none."""
+        if not name_of(function, ""):
+            self._given[otherwise] = None
+        return name_of(function, otherwise)
 
     def comment(self) -> str:
         """The line that says what is to be defined; empty if everything has code."""
@@ -35,8 +41,3 @@ class Names:
         one, several = "it has no code of its own", "they have no code of their own"
         words = one if len(self._given) == 1 else several
         return f"# define {', '.join(self._given)}: {words}\n"
-
-    def _function(self, function: object, otherwise: str) -> str:
-        if not name_of(function, ""):
-            self._given[otherwise] = None
-        return name_of(function, otherwise)

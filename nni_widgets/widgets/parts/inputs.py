@@ -102,9 +102,11 @@ class BatchInput:
 
     def reset(self) -> None:
         self._samples.reset()
+        self._upload.words.value = ""
         self._paint()
 
     def _chosen(self) -> None:
+        self._upload.words.value = ""
         self._paint()
         self._on_change()
 

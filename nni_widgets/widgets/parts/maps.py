@@ -25,6 +25,7 @@ class MapView:
 
     def __init__(self, title: str = "", name: str = "") -> None:
         self._map: Tensor | None = None
+        self._adds_up = False
         self._title = titled(title)
         self._picture = widgets.Image(value=BLANK, width="252").add_class("nn-heatmap")
         self._picture.add_class("nn-px")
@@ -53,10 +54,11 @@ class MapView:
         scale = scale or made.scale_for(values)
         words = made.adds_up() if words is None else words
         self.put(values, scale, words, self._png(made, values, scale, strength))
+        self._adds_up = bool(made.method.adds_up_to)
 
     def put(self, values: Tensor, scale: Scale, words: str, picture: bytes = b"") -> None:
         """Show a map that is no explanation: its values, or this picture of them."""
-        self._map = values
+        self._map, self._adds_up = values, False
         self._picture.value = picture or palette_png(values, scale)
         self._picture.remove_class("nn-stale")
         self._scale.value = scale_bar_png(scale)
@@ -79,14 +81,19 @@ class MapView:
         self._hover.value = _HINT
 
     def hover(self, x: float, y: float) -> None:
-        """Read the pixel at these shares of the picture's width and height."""
+        """Read the pixel at these shares of the picture's width and height.
+
+        Its share is told where the map adds up to something.
+        """
         if self._map is None or not (0 <= x < 1 and 0 <= y < 1):
             return
         rows, columns = self._map.shape
         row, column = int(y * rows), int(x * columns)
-        value, total = float(self._map[row, column]), float(self._map.sum())
-        share = f", {100 * value / total:.1f} % of the sum" if total else ""
-        self._hover.value = f"<small>pixel ({column}, {row}): {value:+.4g}{share}</small>"
+        value, total = float(self._map[row, column]) or 0.0, float(self._map.sum())
+        words = f"pixel ({column}, {row}): {value:+.4g}"
+        if self._adds_up and total:
+            words += f", {round(100 * value / total, 1) or 0.0:.1f} % of the sum"
+        self._hover.value = f"<small>{words}</small>"
 
     def _png(self, made: Explanation, values: Tensor, scale: Scale, strength: float) -> bytes:
         """The map in its colours, over the picture if ``strength`` is above 0."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
@@ -120,9 +121,10 @@ def _bar(layer: Layer, sample: int, largest: float) -> str:
     gone = sum(lost.values())
     on, off = (min(100.0, 100 * abs(part) / largest) for part in (arrived - gone, gone))
     noted = [f"{cause} {amount:+.2f}" for cause, amount in lost.items() if abs(amount) >= 0.005]
-    words = f"{arrived:+.2f}, " + (f"lost: {', '.join(noted)}" if noted else "all handed on")
+    total = f"{round(arrived, 2) or 0.0:+.2f}"
+    words = f"{total}, lost: {', '.join(noted)}" if noted else f"{total}, all handed on"
     return (
-        f'<div class="nn-bar" role="img" aria-label="{layer.label}: arrived {words}">'
+        f'<div class="nn-bar" role="img" aria-label="{html.escape(layer.label)}: arrived {words}">'
         f'<i style="width:{on:.1f}%"></i><b style="width:{off:.1f}%"></b></div>'
         f"<small>{words}</small>"
     )

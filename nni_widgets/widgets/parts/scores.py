@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -79,7 +80,7 @@ class Scores:
         self._bars.show(shares, None if index is None else int(index[0]))
         best = (-shares).argsort(kind="stable")[:_MOST_IN_WORDS]
         words = ", ".join(f"{self._classes[k]} {shares[k]:.2f}" for k in best)
-        self._words.value = f"<small>{words}</small>"
+        self._words.value = f"<small>{html.escape(words)}</small>"
 
     def clear(self) -> None:
         """Show no score."""

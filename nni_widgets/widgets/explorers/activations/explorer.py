@@ -172,9 +172,8 @@ class ActivationsExplorer(Scaffold[Seen]):
         self._words.value = f"<p>{html.escape(in_words(shown))}</p>"
         self._paint_tiles(shown)
         self._activation.entitle(f"activation of {label}[{channel}]")
-        strength = strength_in_words(shown)
         scale = scale_of_maps(shown.maps)
-        self._activation.paint(made, shown.maps[channel], scale, words=strength)
+        self._activation.put(shown.maps[channel], scale, strength_in_words(shown))
         self._for_class.entitle(f"{made.name} of {label} for {made.target_names[0]}")
         words = None if isinstance(made.method, GradientTimesInput) else _OF_ALL_MAPS
         self._for_class.paint(made, made.heatmap(), words=words)
@@ -199,7 +198,7 @@ class ActivationsExplorer(Scaffold[Seen]):
         self._filter.view.layout.display = None if shown.filter is not None else "none"
         if shown.filter is not None:
             self._filter.entitle(f"filter weights of {shown.layer.label}[{shown.channel}]")
-            self._filter.show(shown.explanation, shown.filter)
+            self._filter.show(shown.filter)
 
     def _paint_strongest(self, shown: Seen) -> None:
         if shown.strongest is None or self._excitations is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from nni_widgets.engine.views import filters
-from nni_widgets.pictures.explain import Explanation
 from nni_widgets.pictures.heatmap import Scale, scale_of
 from nni_widgets.pictures.numbers import number
 from nni_widgets.pictures.render import picture_png
@@ -33,17 +32,14 @@ def filter_of(model: nn.Module, label: str, channel: int, x: Tensor) -> Tensor |
 class FilterView(MapView):
     """The weights of a filter: in signed colours, or in those of the picture if it has three."""
 
-    def show(self, made: Explanation, weights: Tensor) -> None:
-        """Show the weights ``(C, H, W)`` of a channel."""
-        self._weights = weights
-        largest = number(float(weights.abs().max()))
-        has_colours = len(weights) > 1
-        words = f"Grey is 0, full colours are ±{largest}." if has_colours else ""
-        self.paint(made, weights.mean(0), scale_of(weights, signed=True), words=words)
-        if has_colours:
-            self._scale.value, self._ends.value = BLANK, ""
-
-    def _png(self, made: Explanation, values: Tensor, scale: Scale, strength: float) -> bytes:
-        if len(self._weights) == 1:
-            return super()._png(made, values, scale, strength)
-        return picture_png(self._weights, -scale.limit, scale.limit)
+    def show(self, weights: Tensor) -> None:
+        """Show the weights of a channel, shaped like a picture, or like a signal or a vector."""
+        together = weights.mean(0) if weights.ndim > 1 else weights
+        values = together.reshape(-1, together.shape[-1])
+        if weights.ndim < 3 or len(weights) != 3:
+            self.put(values, scale_of(values, signed=True), "")
+            return
+        limit = scale_of(weights, signed=True).limit
+        words = f"Grey is 0, full colours are ±{number(float(weights.abs().max()))}."
+        self.put(values, Scale(limit), words, picture_png(weights, -limit, limit))
+        self._scale.value, self._ends.value = BLANK, ""

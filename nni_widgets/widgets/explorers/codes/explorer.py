@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import ipywidgets as widgets
@@ -243,10 +243,10 @@ class CodesExplorer(ForAClass, Studio[Synthesis]):
         best = int(frame.probabilities[0].argmax())
         share = float(frame.probabilities[0, best])
         predicted = f"predicted {self._about.classes[best]} ({share:.2f})"
-        return f"{predicted} · {self._numbers(frame, self._selected())}"
+        return f"{predicted} · {self._numbers(frame, self._made_for)}"
 
     def _digest_of(self, frame: Synthesis) -> str:
-        chosen = self._selected()
+        chosen: Chosen = self._made_for
         name = self._about.classes[chosen.target]
         aim = f"log p({name}|g(z)) − {chosen.search.code_norm:g} ‖z‖²"
         return f"{chosen.generator}: {aim}\n{self._said(frame)}"
@@ -304,9 +304,12 @@ class CodesExplorer(ForAClass, Studio[Synthesis]):
         self._base, self._walk, self._dials_at = base, (), None
 
     def _settle(self) -> None:
-        """What comes next begins at the code on the screen, where a search has led to it."""
-        made = self.made
-        if made is not None and made.step and made.code is not None:
+        """What comes next begins at the code on the screen, where a search has led to it.
+
+        Not if another code is on its way to the screen.
+        """
+        made, is_newest = self.made, replace(self._made_for, target=self.target) == self._selected()
+        if is_newest and made is not None and made.step and made.code is not None:
             self._go_from(tuple(made.code[0].tolist()))
 
     def _walked(self, direction: int, to: float) -> None:

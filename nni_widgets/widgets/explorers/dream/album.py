@@ -115,6 +115,7 @@ class Album:
 
     def reset(self) -> None:
         """Back to the first picture and size."""
+        self._upload.words.value = ""
         with self._quiet:
             self._choice.value = self._first
         self._size.show(self._first_size)

@@ -87,6 +87,7 @@ class DreamExplorer(Studio[Synthesis]):
         self._about, self._first = about, (layer, channel, first)
         self._quiet = Quiet()
         self._layers: tuple[Layer, ...] = ()
+        self._known_layers: dict[tuple[int, ...], tuple[Layer, ...]] = {}
         self._source = about.source
         self._picker = LayerPicker(layer, self._layer_chosen)
         self._part = widgets.Dropdown(
@@ -171,16 +172,20 @@ class DreamExplorer(Studio[Synthesis]):
 
     def _frames(self, selected: Chosen, last: Synthesis | None) -> Iterator[Synthesis]:
         model = self._about.model()
-        if not self._layers:
-            found = layers_of(model, selected.x)
-            self._layers = tuple(
-                each for each in found if len(each.shape) == 3 and each.n_places > 1
-            )
+        self._layers = self._layers_for(model, selected.x)
         layer = selected.layer or usual(self._layers)
         method = selected.dreaming.method(layer, selected.channel)
         if last is not None:
             return method.resume_steps(model, last)
         return method.steps(model, selected.x)
+
+    def _layers_for(self, model: nn.Module, x: Tensor) -> tuple[Layer, ...]:
+        """Those with more than one place: they depend on the size of the picture."""
+        shape = tuple(x.shape)
+        if shape not in self._known_layers:
+            found = (each for each in layers_of(model, x) if len(each.shape) == 3)
+            self._known_layers[shape] = tuple(each for each in found if each.n_places > 1)
+        return self._known_layers[shape]
 
     def _paint_frame(self, frame: Synthesis, film: Film[Synthesis]) -> None:
         label = self._label_of(frame)
@@ -221,8 +226,7 @@ class DreamExplorer(Studio[Synthesis]):
     @property
     def _before(self) -> Tensor:
         """The picture that the dream on the screen began with."""
-        chosen = self._selected() if self._outcome is None else self._outcome.value.selected
-        return cast(Chosen, chosen).x
+        return cast(Chosen, self._made_for).x
 
     def _frame_pngs(self, frame: Synthesis) -> dict[str, bytes]:
         side_by_side = torch.cat([self._before[0], frame.images[0]], -1)
@@ -364,6 +368,8 @@ def in_size(x: Tensor, size: int | None, box: Box) -> Tensor:
         raise invalid(_WHO, "x", expected, shown, action)
     if size is None:
         return x
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise invalid(_WHO, "size", "a whole number of at least 1", repr(size), "Try 192")
     return box.low + box.size * resized((x - box.low) / box.size, size)
 
 

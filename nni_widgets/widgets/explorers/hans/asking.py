@@ -212,13 +212,21 @@ class Asking(Live[Found]):
 
     def _offer(self, shown: Found) -> None:
         """Let one of its groups be chosen, one of the pictures of the group, and a box in it."""
+        if shown.chosen.group == self._state.group:  # else the user is further already
+            self._offer_groups(shown)
+        self._stepper.fit(len(shown.members), shown.members.index(self._place_in(shown)))
+        self._fields.show(self._box_in(shown))
+
+    def _offer_groups(self, shown: Found) -> None:
         with self._quiet:
             named = groups_named(shown)
             if list(self._group.options) != named:
                 self._group.options = named
             self._group.value = _NONE if shown.group is None else shown.group
-        self._stepper.fit(len(shown.members), shown.members.index(shown.place))
-        self._fields.show(self._box_in(shown))
+
+    def _place_in(self, shown: Found) -> int:
+        """The picture that the user has chosen last, which may be further already."""
+        return self._state.place if self._state.place in shown.members else shown.place
 
     def _box_in(self, shown: Found) -> Box:
         """The box stands where the user has put it last, which may be further already."""

@@ -68,7 +68,7 @@ class HansExplorer(Asking):
 
     def _paint(self, shown: Found) -> None:
         self._offer(shown)
-        self._views.show(shown, self._box_in(shown))
+        self._views.show(shown, self._box_in(shown), self._place_in(shown))
 
     def _name(self, shown: Found) -> str:
         return self._about.classes[shown.chosen.label]

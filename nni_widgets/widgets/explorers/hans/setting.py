@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nni_widgets.engine.checks import check_input, check_model
 from nni_widgets.engine.methods.base import logits_of, model_lock
 from nni_widgets.errors import invalid
 from nni_widgets.pictures.boxes import boxes_of
@@ -55,10 +56,22 @@ def setting(
     ]
     model = models.load(_MODEL) if model is None else model
     pictures = bundled(model, given) if images is None else collection(model, images, labels, boxes)
+    some = pictures.images[:1]
+    check_model(_WHO, model)
+    check_input(_WHO, model, some)
     with model_lock:
-        logits = logits_of(_WHO, model, pictures.images[:1])
+        logits = logits_of(_WHO, model, some)
+    check_classes(pictures.labels, logits.shape[1])
     first = first_label(pictures, logits)
     return Setting(model, pictures, classes_of(model, logits), first, tuple(code), large)
+
+
+def check_classes(labels: Tensor | None, count: int) -> None:
+    """Raise ``ValueError`` unless all labels are among so many classes."""
+    wrong = [] if labels is None else labels[(labels < 0) | (labels >= count)].tolist()
+    if wrong:
+        expected = f"classes of the model, from 0 to {count - 1}"
+        raise invalid(_WHO, "labels", expected, wrong[0], "Give the labels that the model has")
 
 
 def first_label(pictures: Collection, logits: Tensor) -> int:

@@ -35,10 +35,10 @@ class Sheets:
         )
         self.views: tuple[widgets.Widget, ...] = (self._pictures.view, self._maps.view)
 
-    def show(self, found: Found, low: Level, high: Level, signed: bool) -> None:
-        """Show the members of the chosen group."""
+    def show(self, found: Found, place: int, low: Level, high: Level, signed: bool) -> None:
+        """Show the members of the chosen group, with the frames on the one at this place."""
         members = found.members
-        first = members.index(found.place) // _MOST * _MOST
+        first = members.index(place) // _MOST * _MOST
         page = members[first : first + _MOST]
         x, maps = _reduced(found.maps.x), _reduced(found.maps.values)
         columns = math.ceil(len(page) ** 0.5)
@@ -52,7 +52,7 @@ class Sheets:
         self._pictures.entitle(f"{shown}{len(members)} pictures")
         self._maps.entitle("their maps, each on its own scale")
         for sheet in (self._pictures, self._maps):
-            sheet.fit(tiles.tops, tiles.lefts, tiles.size, tiles.side, tiles.place(found.place))
+            sheet.fit(tiles.tops, tiles.lefts, tiles.size, tiles.side, tiles.place(place))
 
     def _moved(self, sheet: int) -> None:
         if self._tiles is None:

@@ -59,10 +59,10 @@ class Views:
         scores = widgets.VBox([self._scores.widget, self._words])
         self.answers = (self._before.view, self._after.view, scores)
 
-    def show(self, shown: Found, box: Box) -> None:
-        """Show this, with the frame at this box."""
+    def show(self, shown: Found, box: Box, place: int) -> None:
+        """Show this, with the frames at this box and on the picture at this place."""
         self._show_chart(shown)
-        self._show_group(shown)
+        self._show_group(shown, place)
         self._show_picture(shown)
         self._fit(box)
         self._show_answers(shown)
@@ -80,9 +80,9 @@ class Views:
         suggested = f"The maps suggest {count} {'group' if count == 1 else 'groups'}."
         self._legend.value = f"<p>{' · '.join(each)}. {suggested}</p>"
 
-    def _show_group(self, shown: Found) -> None:
+    def _show_group(self, shown: Found, place: int) -> None:
         signed, mean = shown.pair.method.signed, shown.mean
-        self._sheets.show(shown, self._pictures.low, self._pictures.high, signed)
+        self._sheets.show(shown, place, self._pictures.low, self._pictures.high, signed)
         share = percent(shown.share(shown.members))
         words = f"{told.group(shown)}: on average {share} of the positive relevance in the box."
         self._mean.put(mean, scale_of(mean, signed=signed), words)

@@ -220,7 +220,7 @@ class LayersExplorer(Scaffold[Seen]):
         values = shown.maps[channel]
         self._activation.entitle(f"activation of {label}[{channel}]")
         told = f"Its largest activation is {number(float(values.max()))}."
-        self._activation.paint(shown.relevance, values, scale_of_maps(shown.maps), words=told)
+        self._activation.put(values, scale_of_maps(shown.maps), told)
         at_layer = shown.relevance.layer_map(label)
         self._relevance.entitle(f"relevance at {label}")
         total = number(float(at_layer.sum()))

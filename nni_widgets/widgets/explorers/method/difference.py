@@ -23,7 +23,7 @@ class DifferenceView(MapView):
         if values is None:
             self.clear()
             return
-        self.paint(a, values, scale_of(values), words=in_words(a, b, values))
+        self.put(values, scale_of(values), in_words(a, b, values))
 
 
 def difference(a: Explanation, b: Explanation) -> Tensor | None:

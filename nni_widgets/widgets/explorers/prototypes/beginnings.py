@@ -39,6 +39,9 @@ class Beginnings:
 
     def __init__(self, who: str, model: nn.Module, x: Tensor | None, y: Tensor | None) -> None:
         self._who, self._model = who, model
+        if x is not None and not len(x):
+            expected, given = "a batch of pictures (N, ...)", f"shape {tuple(x.shape)}"
+            raise invalid(who, "x", expected, given, "Use x[None] for one")
         shape = x.shape[1:] if x is not None else getattr(model, "input_shape", None)
         if shape is None:
             expected, given = "given for a model without an input_shape", "none"

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from nni_widgets.widgets.parts.copied import Names
 from nni_widgets.zoo import models
 
 Density = Callable[[Tensor], Tensor]
@@ -26,6 +27,15 @@ def experts_for(
         return {}
     known = {name: model for name, model in _ZOO.items() if model in models.names()}
     return {name: partial(_density_of, model) for name, model in known.items()}
+
+
+def experts_as_code(experts: Mapping[str, Density], names: Names) -> str:
+    """Given experts in copied code: functions by their names."""
+    codes = (
+        f"{name!r}: {names.function(each, f'expert_{at}')}"
+        for at, (name, each) in enumerate(experts.items(), 1)
+    )
+    return f"{{{', '.join(codes)}}}"
 
 
 def _itself(density: Density) -> Density:

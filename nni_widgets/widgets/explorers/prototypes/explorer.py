@@ -19,7 +19,7 @@ from nni_widgets.pictures.explain import picture_range
 from nni_widgets.pictures.render import Level, picture_png
 from nni_widgets.widgets.bases.studio import Stage, Studio
 from nni_widgets.widgets.explorers.prototypes.beginnings import MEAN, Beginnings
-from nni_widgets.widgets.explorers.prototypes.experts import Density, experts_for
+from nni_widgets.widgets.explorers.prototypes.experts import Density, experts_as_code, experts_for
 from nni_widgets.widgets.explorers.prototypes.recipes import CLASS_MEAN, NOBODY, ZERO, Recipe
 from nni_widgets.widgets.parts.classes import ClassPicker, ForAClass, classes_of
 from nni_widgets.widgets.parts.controls import SIDE, SIDE_STYLE
@@ -39,7 +39,8 @@ _WIDTH, _MAGNIFIED = "168", 6
 class Setting:
     """What stays while prototypes are made: the model, its starts, and the experts to be asked.
 
-    ``code`` are the first arguments of copied code, ``preparation`` the lines before it.
+    ``own_experts`` are those that were given, ``code`` the first arguments of copied code,
+    ``preparation`` the lines before it.
     """
 
     model: nn.Module
@@ -48,6 +49,7 @@ class Setting:
     starts: tuple[str, ...]
     experts: Mapping[str, Callable[[], Density]]
     code: tuple[str, ...]
+    own_experts: Mapping[str, Density] | None = None
     preparation: str = ""
     large: bool = False
 
@@ -149,7 +151,7 @@ class PrototypesExplorer(ForAClass, Studio[Synthesis]):
 
     def _paint_frame(self, frame: Synthesis, film: Film[Synthesis]) -> None:
         low, high = self._about.levels
-        name, shares = self._picker.name, frame.probabilities[:, film.selected.target]
+        name, shares = self._scored_class(frame, film.selected)
         for column, image, share, reached in zip(
             self._columns, frame.images, shares, frame.objective[-1], strict=True
         ):
@@ -161,18 +163,22 @@ class PrototypesExplorer(ForAClass, Studio[Synthesis]):
     def _said_formula(self, chosen: Chosen) -> str:
         return chosen.recipe.formula(self._about.classes[chosen.target])
 
+    def _scored_class(self, frame: Synthesis, chosen: Chosen) -> tuple[str, Tensor]:
+        """The class that a film was made for, by name, and its probability in each picture."""
+        return self._about.classes[chosen.target], frame.probabilities[:, chosen.target]
+
     def _said(self, frame: Synthesis) -> str:
-        shares = frame.probabilities[:, self.target]
-        each = (f"{p:.2f} from {name}" for p, name in zip(shares, self.starts, strict=True))
-        return f"p({self._picker.name}): {', '.join(each)}"
+        name, shares = self._scored_class(frame, self._made_for)
+        each = (f"{p:.2f} from {start}" for p, start in zip(shares, self.starts, strict=True))
+        return f"p({name}): {', '.join(each)}"
 
     def _digest_of(self, frame: Synthesis) -> str:
-        shares, reached = frame.probabilities[:, self.target], frame.objective[-1]
+        name, shares = self._scored_class(frame, self._made_for)
         rows = [
-            f"from {name}: p({self._picker.name}) {share:.2f}, objective {short(value)}"
-            for name, share, value in zip(self.starts, shares, reached, strict=True)
+            f"from {start}: p({name}) {share:.2f}, objective {short(value)}"
+            for start, share, value in zip(self.starts, shares, frame.objective[-1], strict=True)
         ]
-        return "\n".join([f"maximized: {self._said_formula(self._selected())}", *rows])
+        return "\n".join([f"maximized: {self._said_formula(self._made_for)}", *rows])
 
     def _frame_pngs(self, frame: Synthesis) -> dict[str, bytes]:
         low, high = self._about.levels
@@ -191,7 +197,9 @@ class PrototypesExplorer(ForAClass, Studio[Synthesis]):
         return frame.images.nbytes + frame.objective.nbytes * (1 + len(frame.terms))
 
     def _arguments(self, names: Names) -> list[str]:
-        return [*self._about.code, f"target={self.target}", *self.recipe.code()]
+        own = self._about.own_experts
+        experts = [] if own is None else [f"experts={experts_as_code(own, names)}"]
+        return [*self._about.code, *experts, f"target={self.target}", *self.recipe.code()]
 
     def _preparation(self) -> str:
         return self._about.preparation
@@ -273,6 +281,7 @@ def explore_prototypes(
         beginnings.checked(starts),
         experts_for(grey.shape[1:], experts),
         tuple(code + ([f"starts={list(starts)!r}"] if starts is not None else [])),
+        experts,
         preparation,
         large,
     )

@@ -147,7 +147,7 @@ class ReferencesExplorer(Scaffold[Compared]):
         self._change.entitle(f"x − the mean of {count}" if count > 1 else "the difference x − x′")
         self._reference.paint(beside(shown.references[:, 0]), made.low, made.high)
         (change,) = heatmap(shown.difference)
-        self._change.paint(made, change, scale_of(change), words=what_differs(shown))
+        self._change.put(change, scale_of(change), what_differs(shown))
         self._lift.entitle(f"{made.name} at {made.layer}" if made.layer else made.name)
         self._lift.paint(made, made.shown())
 

@@ -22,6 +22,7 @@ from nni_widgets.engine.uncertainty import (
 )
 from nni_widgets.engine.uncertainty.evidential import EVIDENCE
 from nni_widgets.engine.uncertainty.thinning import Around
+from nni_widgets.errors import invalid
 from nni_widgets.pictures.explain import Explanation, explanations, picture_range
 from nni_widgets.session import Step
 from nni_widgets.widgets.explorers.uncertainty.motion import Motion
@@ -104,7 +105,7 @@ class Work:
         shown = yield from self._explained(shown, selected)
         if shown.curve is None and mixed.ndim == 4:
             shown = yield from self._turned_round(shown, mixed)
-        for share in self._ask_held_out():
+        for share in self._ask_held_out(mixed):
             yield Step(shown, _part(_HELD_OUT_FROM, _WHOLE - 1, share), _WHOLE)
         yield Step(replace(shown, held_out=self._held_out), _WHOLE, _WHOLE)
 
@@ -117,6 +118,7 @@ class Work:
         known = self._curve.get(_all_but_the_angle(motion, question.cause), mixed)
         curve, curve_belief = known or (None, None)
         for prediction in self._predictions(moved, question.cause):
+            check_classes(prediction)
             shown = Doubted(
                 moved,
                 motion,
@@ -217,7 +219,7 @@ class Work:
         self._curve.keep(_all_but_the_angle(motion, source), mixed, made)
         yield 1.0, *made
 
-    def _ask_held_out(self) -> Iterator[float]:
+    def _ask_held_out(self, like: Tensor) -> Iterator[float]:
         """The model's answers to the pictures held out, once; yields the share that is done."""
         if self._held_out is not None or self._pictures is None:
             return
@@ -226,9 +228,17 @@ class Work:
         together = min(_HELD_OUT_AT_ONCE, max(1, _NUMBERS_AT_ONCE // pictures[0].numel()))
         for some in pictures.split(together):
             with model_lock, torch.inference_mode(False), torch.no_grad():
-                logits.append(self._answering(some).detach().to("cpu", torch.float64))
+                answers = self._answering(some.to(like))
+                logits.append(answers.detach().to("cpu", torch.float64))
             yield sum(map(len, logits)) / len(pictures)
         self._held_out = HeldOut(torch.cat(logits), labels.cpu())
+
+
+def check_classes(prediction: Prediction) -> None:
+    """Raise ``ValueError`` for a model with one logit: it is sure of everything."""
+    if prediction.logits.shape[2] == 1:
+        expected, action = "several logits", "Give it a logit for each of its two answers"
+        raise invalid("UncertaintyExplorer", "the model's output", expected, "one", action)
 
 
 def _all_but_the_angle(motion: Motion, source: Source) -> tuple[object, ...]:
