@@ -26,6 +26,7 @@ The expectations of an explorer, and the test that holds each of them (B: in tes
 
 import base64
 import contextlib
+import copy
 import functools
 import gc
 import io
@@ -288,6 +289,13 @@ def test_settings_of_a_method_survive_another_one(explorer):
 def test_the_copied_cell_makes_the_same_numbers(drawing, method):
     drawing.method, drawing.target = method, 2
     assert repr(result_of(copied(drawing))) == drawing.digest()
+
+
+def test_a_drawing_is_as_the_model_takes_it(opened, cnn):
+    model = copy.deepcopy(cnn).double()
+    explorer = opened(nni.draw(model, strokes=SEVEN))
+    assert explorer.explanation.attribution.dtype == torch.float64
+    assert repr(result_of(copied(explorer), model=model)) == explorer.digest()
 
 
 def test_the_copied_cell_of_a_batch_names_the_picture(explorer, cnn, digits):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol
 
 import ipywidgets as widgets
+import torch
 from torch import Tensor, nn
 
 from nni_widgets.pictures.explain import class_names, picture_range
@@ -122,14 +123,22 @@ class BatchInput:
 
 
 class DrawingInput:
-    """A drawing on a pad, made into a picture as the model takes it."""
+    """A drawing on a pad, made into a picture of the dtype and on the device of the model."""
 
     empty = "Draw a digit on the black square."
     count = 1
     number = 0
 
-    def __init__(self, strokes: Sequence[Any], size: int = 28, pen: float = 2.5) -> None:
+    def __init__(
+        self,
+        strokes: Sequence[Any],
+        model: nn.Module | None = None,
+        size: int = 28,
+        pen: float = 2.5,
+    ) -> None:
         self._first = tuple(strokes)
+        weights = () if model is None else model.parameters()
+        self._like: Tensor = next(iter(weights), torch.empty(0))
         self.pad = DrawingPad(size=size, zoom=9, pen=pen, label="Draw a digit here")
         self.pad.strokes = self._first
         self._quiet = Quiet()
@@ -141,7 +150,8 @@ class DrawingInput:
         strokes = self.pad.strokes
         if not strokes:
             return None
-        return strokes, data.drawing(strokes, size=self.pad.size, width=self.pad.pen)
+        picture = data.drawing(strokes, size=self.pad.size, width=self.pad.pen)
+        return strokes, picture.to(self._like)
 
     def connect(self, on_change: Callback, on_cancel: Callback) -> None:
         self.pad.on_change(lambda _: None if self._quiet else on_change())
@@ -149,7 +159,9 @@ class DrawingInput:
 
     def code(self, x: str, model: str = "model") -> tuple[str, str]:
         strokes = [[list(point) for point in stroke] for stroke in self.pad.strokes]
-        return f"{x} = nni.data.drawing({strokes}, width={self.pad.pen})\n", x
+        is_usual = self._like.dtype == torch.float32 and self._like.device.type == "cpu"
+        moved = "" if is_usual else f".to(next({model}.parameters()))"
+        return f"{x} = nni.data.drawing({strokes}, width={self.pad.pen}){moved}\n", x
 
     def reset(self) -> None:
         with self._quiet:

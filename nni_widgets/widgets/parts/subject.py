@@ -81,5 +81,5 @@ def drawn(model: nn.Module | None, target: Target, strokes: Sequence[Any], large
         model = models.load("digits-cnn")
         preparation = 'model = nni.models.load("digits-cnn")\n'
     check_count(target, 1)
-    source = DrawingInput(strokes)
+    source = DrawingInput(strokes, model)
     return Subject(model, source, target, preparation=preparation, large=large)
