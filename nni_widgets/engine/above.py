@@ -111,7 +111,8 @@ class _Counted(TorchFunctionMode):
 class _Chain:
     """Runs the children of an ``nn.Sequential``, and begins a graph at the output of one.
 
-    ``ran`` are the kinds of their modules and the shapes of what they made, without the samples.
+    ``ran`` are their names, the kinds of their modules, and the shape of that output, without the
+    samples.
     """
 
     output: Tensor
@@ -119,12 +120,15 @@ class _Chain:
 
     def __init__(self, model: nn.Sequential, name: str) -> None:
         self._model, self._name = model, name
-        self.ran: list[Hashable] = []
+
+    @property
+    def ran(self) -> list[Hashable]:
+        children = self._model._modules
+        return [*children, *map(_kinds, children.values()), _shape(self.output)]
 
     def __call__(self, x: Tensor) -> Tensor:
         for name, child in self._model._modules.items():
             x = child(x)
-            self.ran.append((name, _kinds(child), _shape(x)))
             if name == self._name and isinstance(x, Tensor):
                 torch.set_grad_enabled(True)
                 self.output = x.detach().requires_grad_()
@@ -132,10 +136,10 @@ class _Chain:
         return x
 
 
-def _kinds(module: nn.Module) -> tuple[Hashable, ...]:
+def _kinds(module: nn.Module | None) -> tuple[Hashable, ...]:
     """Its class, and those of all that is in it."""
-    parts = [_kinds(part) for part in module._modules.values() if part is not None]
-    return type(module), *parts
+    parts = module._modules if module is not None else None
+    return (type(module), *map(_kinds, parts.values())) if parts else (type(module),)
 
 
 def _shape(made: Any) -> tuple[int, ...]:
