@@ -7,7 +7,7 @@ more than a plain pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 from weakref import WeakKeyDictionary
@@ -136,10 +136,10 @@ class _Chain:
         return x
 
 
-def _kinds(module: nn.Module | None) -> tuple[Hashable, ...]:
+def _kinds(module: nn.Module | None) -> tuple[Any, ...]:
     """Its class, and those of all that is in it."""
-    parts = module._modules if module is not None else None
-    return (type(module), *map(_kinds, parts.values())) if parts else (type(module),)
+    parts: Mapping[str, Any] = {} if module is None else module._modules
+    return type(module), *map(_kinds, parts.values())
 
 
 def _shape(made: Any) -> tuple[int, ...]:
