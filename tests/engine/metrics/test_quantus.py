@@ -1,8 +1,8 @@
 """Values of Quantus 0.6.0 where it follows the papers, kept here: it is no dependency of ours.
 
-Made by ``quantus.Sparseness(abs=True)``, ``quantus.RelevanceMassAccuracy()`` on the positive part and
-``quantus.PointingGame()``, each with ``normalise=False``, on the maps that these tests measure; the
-last one on maps moved to the right by 12 pixels, so that some of them miss.
+Made by ``quantus.Sparseness(abs=True)``, ``quantus.RelevanceMassAccuracy()`` on the positive part
+and ``quantus.PointingGame()``, each with ``normalise=False``, on the maps that these tests measure;
+the last one on maps moved to the right by 12 pixels, so that some of them miss.
 """
 
 import pytest
