@@ -51,6 +51,7 @@ def canonical(tape: Tape) -> Tape:
     return dataclasses.replace(tape, ops=ops)
 
 
+@torch.no_grad()
 def _merged(layer: Op, op: Op) -> Op | None:
     if family(layer) != "affine":
         return None

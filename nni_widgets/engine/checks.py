@@ -37,14 +37,23 @@ def check_input(who: str, model: nn.Module, x: Tensor) -> None:
     if x.ndim < 2 or len(x) == 0:
         expected = "a batch of at least one sample, shape (N, ...)"
         raise invalid(who, "x", expected, f"shape {tuple(x.shape)}", "Use x[None] for one sample")
-    weight = next((p for p in model.parameters() if p.is_floating_point()), x)
-    if (weight.dtype, weight.device) != (x.dtype, x.device):
+    weight = _first_weight(model)
+    if weight is not None and (weight.dtype, weight.device) != (x.dtype, x.device):
         expected = f"{weight.dtype} on {weight.device}, as the model"
         raise invalid(who, "x", expected, f"{x.dtype} on {x.device}", "Convert it with x.to(...)")
     if not _all_finite(x):
         count = int((~x.isfinite()).sum())
         given = f"{count} pixels that are NaN or infinite"
         raise invalid(who, "x", "finite numbers", given, "Clean the input, e.g. with nan_to_num()")
+
+
+def _first_weight(module: nn.Module) -> Tensor | None:
+    """The first of ``module.parameters()`` that is a floating-point tensor, found quickly."""
+    for own in module._parameters.values():
+        if own is not None and own.is_floating_point():
+            return own
+    inside = (_first_weight(child) for child in module._modules.values() if child is not None)
+    return next((weight for weight in inside if weight is not None), None)
 
 
 def check_logits(who: str, logits: Any) -> None:

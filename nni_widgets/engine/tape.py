@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from nni_widgets.engine.calls import call_of, out_of_place
+from nni_widgets.engine.chain import Link, links
 from nni_widgets.engine.checks import check_logits, run
 from nni_widgets.engine.memory import keep
 from nni_widgets.errors import UnsupportedOperation, sentence
@@ -99,6 +100,9 @@ def record(model: nn.Module, x: Tensor, who: str = "record") -> Tape:
     (scripted or compiled code, ``.detach()`` inside) or a view is written to in place.
     Cost: one forward pass.
     """
+    chain = links(model)
+    if chain is not None:
+        return _of_chain(chain, x, who)
     with torch.enable_grad(), _Recorder(model, x, who) as recorder:
         logits = run(who, model, recorder.start)
     check_logits(who, logits)
@@ -117,6 +121,33 @@ def record(model: nn.Module, x: Tensor, who: str = "record") -> Tape:
     tape.output, tape.logits = number, logits
     tape.ops = list(tape.layers())
     _label(tape.ops, {name for module, name in recorder.names.items() if not module._modules})
+    return tape
+
+
+def _of_chain(chain: list[Link], x: Tensor, who: str) -> Tape:
+    """The same tape, without watching what is known."""
+    tape = Tape(x.detach())
+
+    def forward(value: Tensor) -> Tensor:
+        for number, (path, func, rest) in enumerate(chain, start=1):
+            call, winners = call_of(func), None
+            if call.with_winners is None:
+                made = func(value, *rest)
+            else:
+                made, winners = call.with_winners(value, *rest)
+            tape.ops.append(
+                Op(call.kind, path, (number - 1,), (value,), (number,), (made,), func,
+                   (value, *rest), {}, "", winners, number)
+            )  # fmt: skip
+            keep((made,))
+            value = made
+        return value
+
+    with torch.no_grad():
+        tape.logits = run(who, forward, tape.x)
+    check_logits(who, tape.logits)
+    tape.output = len(chain)
+    _label(tape.ops, {path for path, _, _ in chain})
     return tape
 
 

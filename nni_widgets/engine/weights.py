@@ -12,7 +12,6 @@ _SMALL = 1 << 16
 _copies = WeakTensorKeyDictionary()
 
 
-@torch.no_grad()
 def modified(
     weight: Tensor, purpose: str, change: Callable[[Tensor], Tensor], depends: Tensor | float = 0.0
 ) -> Tensor:
@@ -22,11 +21,12 @@ def modified(
     weight or ``depends`` (what else the copy is made of) has changed.
     """
     if weight.numel() < _SMALL:
-        return change(weight)
+        return change(weight.detach())
     copies: dict[str, tuple[Tensor, Tensor]] = _copies.setdefault(weight, {})
-    state = torch.cat([_fingerprint(weight), torch.as_tensor(depends).double().flatten().cpu()])
+    others = torch.as_tensor(depends).detach().double().flatten().cpu()
+    state = torch.cat([_fingerprint(weight), others])
     if purpose not in copies or not torch.equal(copies[purpose][0], state):
-        copies[purpose] = (state, change(weight))
+        copies[purpose] = (state, change(weight.detach()))
     return copies[purpose][1]
 
 

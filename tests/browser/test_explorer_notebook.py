@@ -101,6 +101,7 @@ def test_a_saved_notebook_keeps_its_pictures_without_a_kernel(page, lab, chromiu
     model_id = asked(page, "explorer.model_id")
     assert list(json.loads(saved.read_text())["metadata"]["widgets"][STATE]["state"]) == [model_id]
 
+    page.close()  # left open, it would join the next kernel
     lab.shut_down_kernels()
     with fresh_page(lab, chromium) as later:
         open_notebook(later, saved.name)

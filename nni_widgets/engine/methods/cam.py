@@ -30,7 +30,7 @@ from nni_widgets.engine.operations import family
 from nni_widgets.engine.propagation import propagate
 from nni_widgets.engine.rules import Derivative, GuidedReLU, Rule
 from nni_widgets.engine.tape import Tape, record
-from nni_widgets.engine.targets import Target, resolve
+from nni_widgets.engine.targets import Selection, Target, resolve
 from nni_widgets.params import param
 
 
@@ -80,16 +80,17 @@ class GradientMap(LayerMap):
 
     def _steps(self, model: nn.Module, x: Tensor, target: Target, layers: bool) -> Iterator[Result]:
         who = type(self).__name__
+        resolved: list[Selection] = []
 
         def start(logits: Tensor) -> Tensor:
-            return resolve(target, logits, who).gradient(logits)
+            resolved.append(resolve(target, logits, who))
+            return resolved[-1].gradient(logits)
 
         part = above(who, model, x, self.layer, lambda: self._tape(model, x)[1], start)
         part = part or self._on_tape(model, x, start)
         raw = self._map(part.output, part.gradient)
         values = over_pixels(upsample(raw, x, self.upsampling), x)
-        selection = resolve(target, part.logits, who)
-        yield MapResult(values, selection, part.logits, passes=2, raw=raw, layer=part.label)
+        yield MapResult(values, resolved[-1], part.logits, passes=2, raw=raw, layer=part.label)
 
     def _on_tape(self, model: nn.Module, x: Tensor, start: Callable[[Tensor], Tensor]) -> Above:
         tape, op = self._tape(model, x)
@@ -139,8 +140,8 @@ class GradCAM(GradientMap):
     )
 
     def _map(self, maps: Tensor, gradient: Tensor) -> Tensor:
-        weights = gradient.flatten(2).mean(2)
-        return (along_places(weights, maps) * maps).sum(1).clamp(min=0)
+        weights = gradient.mean(tuple(range(2, gradient.ndim)), keepdim=True)
+        return (weights * maps).sum(1).relu()
 
 
 class GradCAMPlusPlus(GradientMap):

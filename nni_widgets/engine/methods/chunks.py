@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from nni_widgets.engine.memory import counting
 
-_BUDGET = 4 * 2**20
+_BUDGET = 8 * 2**20
 _LEAST, _MOST = 4, 32
 _bytes_per_row: WeakKeyDictionary[nn.Module, dict[Hashable, int]] = WeakKeyDictionary()
 

@@ -6,7 +6,7 @@ relevance of output ``k``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import ClassVar
 
@@ -111,7 +111,7 @@ class Gamma(Rule):
         )
 
     def _favour(self, weight: Tensor) -> Tensor:
-        return weight.clamp(min=0).mul_(self.gamma).add_(weight)
+        return torch.add(weight, weight.relu(), alpha=self.gamma)
 
 
 class AlphaBeta(Rule):
@@ -209,12 +209,19 @@ class ZBox(Rule):
 
     def holds(self, a: Tensor) -> bool:
         """Whether all of these inputs lie in the box, but for rounding."""
-        return _are_inside(a, self._ends(a))
+        rounding = 8 * torch.finfo(a.dtype).eps
+        if isinstance(self.low, int | float) and isinstance(self.high, int | float):
+            room = rounding * (self.high - self.low)
+            least, most = (end.item() for end in a.aminmax())
+            return bool(self.low - room <= least and most <= self.high + room)
+        low, high = (a.new_zeros(()) if box is None else box for box in self._ends(a))
+        slack = rounding * (high - low)
+        return bool((a >= low - slack).all() and (a <= high + slack).all())
 
     def _holding(self, a: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """The ends of the box, moved to where an input lies beyond them."""
         ends = self._ends(a)
-        if _are_inside(a, ends):
+        if self.holds(a):
             return ends
         low, high = (a.new_zeros(()) if box is None else box for box in ends)
         return torch.minimum(low, a), torch.maximum(high, a)
@@ -223,10 +230,12 @@ class ZBox(Rule):
         return self._box(self.low, a), self._box(self.high, a)
 
     def _box(self, bound: float | Sequence[float], a: Tensor) -> Tensor | None:
+        shape = (1, *a.shape[1:])
+        if isinstance(bound, int | float):
+            return a.new_full(shape, bound) if bound else None
         values = a.new_tensor(bound)
         if not bool(values.any()):
             return None
-        shape = (1, *a.shape[1:])
         if values.ndim:
             if len(values) != shape[1]:
                 given = f"{len(values)} for {shape[1]} channels"
@@ -270,14 +279,8 @@ def _reaches_negative(relevance: Tensor, z: Tensor) -> bool:
     return relevance.abs().mul_(z).min().item() < 0
 
 
-def _are_inside(a: Tensor, ends: Iterable[Tensor | None]) -> bool:
-    low, high = (a.new_zeros(()) if box is None else box for box in ends)
-    slack = 8 * torch.finfo(a.dtype).eps * (high - low)
-    return bool((a >= low - slack).all() and (a <= high + slack).all())
-
-
 def _plus(weight: Tensor) -> Tensor:
-    return modified(weight, "+", lambda w: w.clamp(min=0))
+    return modified(weight, "+", torch.relu)
 
 
 def _minus(weight: Tensor) -> Tensor:
@@ -303,7 +306,7 @@ class _Parts:
     def positive(self, with_bias: bool) -> Tensor:
         """``z⁺ = Σ_j (a_j w_jk)⁺``, the bias's positive part included or not."""
         layer = self.layer
-        bias = layer.bias.clamp(min=0) if with_bias and layer.bias is not None else None
+        bias = layer.bias.relu() if with_bias and layer.bias is not None else None
         if not self.signed:
             return layer.forward(self._plus, bias)
         positive = layer.forward(self._plus, bias, layer.a.clamp(min=0))
