@@ -33,7 +33,9 @@ def test_a_mark_is_found_and_wiped(page):
     redraws(page, before, lambda: press(page, handle, "ArrowRight"))
     assert asked(page, "explorer.picture == explorer.found.members[2]") == "True"
 
-    wipe, mark = (explorer.get_by_role("button", name=name) for name in ("wipe box", "mark box"))
+    change = explorer.get_by_role("group", name="what happens to the box")
+    expect(change.get_by_role("button", pressed=True)).to_have_text("as it is")
+    wipe, mark = (change.get_by_role("button", name=name) for name in ("wipe box", "mark box"))
     with watch(page, after) as seen:
         wipe.click()
         says(explorer, r"box wiped: \d \(")

@@ -83,7 +83,9 @@ def test_the_game_and_the_slide(page):
     redraws(page, left, lambda: removes(page, explorer, 4, 3))
     assert_all_can_use_it(page, explorer)
 
-    explorer.get_by_role("button", name="Continuity").click()
+    experiments = explorer.get_by_role("group", name="the experiment")
+    experiments.get_by_role("button", name="Continuity").click()
+    expect(experiments.get_by_role("button", pressed=True)).to_have_text("Continuity")
     expect(moved).to_be_visible()
     redraws(page, moved, lambda: slide(page, explorer.locator(".nn-shift"), 0.9))
     handle = explorer.locator(".nn-shift .noUi-handle")

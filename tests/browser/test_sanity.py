@@ -87,6 +87,7 @@ def test_a_saved_notebook_keeps_the_columns(page, lab, chromium):
     page.evaluate("() => harness.save()")
     page.wait_for_function(NOTHING_DIRTY)
     saved = page.url.rpartition("/")[2].partition("?")[0]
+    page.close()  # left open, it would join the next kernel
     lab.shut_down_kernels()
     with fresh_page(lab, chromium) as later:
         later.set_default_timeout(PATIENCE)

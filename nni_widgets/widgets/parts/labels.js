@@ -43,12 +43,20 @@ function nameSliders(root) {
   }
 }
 
+/** Which one of a row of buttons is chosen: ipywidgets shows it by its colour alone. */
+function pressToggles(root) {
+  for (const button of root.querySelectorAll(".widget-toggle-button"))
+    set(button, "aria-pressed", String(button.classList.contains("mod-active")));
+}
+
 function apply(root, names) {
   nameSliders(root);
+  pressToggles(root);
   for (const [className, name] of Object.entries(names))
     for (const host of root.querySelectorAll(`.${CSS.escape(className)}`)) {
       within(host, "img").forEach((picture) => set(picture, "alt", name));
       within(host, "canvas, .bqplot").forEach(setAs("img", name));
+      within(host, ".widget-toggle-buttons").forEach(setAs("group", name));
       within(host, ".widget-readout[contenteditable]").forEach(setAs("textbox", name));
       within(host, FIELDS).forEach((field) => nameField(field, name));
       nameHandles(host, name);

@@ -32,6 +32,7 @@ class HansExplorer(Asking):
 
     opener = "nni.explore_hans"
     captions: ClassVar[Mapping[str, str]] = {
+        "nn-change": "what happens to the box",
         "nn-group-plot": "chart: a point for each picture, alike maps lie close",
         "nn-group-pictures": "pictures of the chosen group",
         "nn-group-maps": "heatmaps of the pictures of the chosen group",

@@ -66,6 +66,7 @@ class QualityExplorer(Scaffold[Played | Slid]):
 
     opener = "nni.explore_quality"
     captions: ClassVar[Mapping[str, str]] = {
+        "nn-tabs": "the experiment",
         "nn-left": "what is left of the picture",
         "nn-left-grid": "a grid over the picture, and the order of a method",
         "nn-race": "f over the number of removed patches, for you, each method and random orders",
