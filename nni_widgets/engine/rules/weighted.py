@@ -111,7 +111,7 @@ class Gamma(Rule):
         )
 
     def _favour(self, weight: Tensor) -> Tensor:
-        return torch.add(weight, weight.relu(), alpha=self.gamma)
+        return weight.relu().mul_(self.gamma).add_(weight)
 
 
 class AlphaBeta(Rule):
