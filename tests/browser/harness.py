@@ -172,10 +172,10 @@ def fresh_page(lab: Lab, browser: Browser, harmless: Sequence[str] = ()) -> Iter
     context.add_init_script(path=SCRIPT)
     page = context.new_page()
     page.set_default_timeout(30_000)
-    page.lab = lab
+    page.lab, page.harmless = lab, [*harmless]
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(f"page error: {error}"))
-    page.on("console", lambda message: complaints.extend(_complaint(message, harmless)))
+    page.on("console", lambda message: complaints.extend(_complaint(message, page.harmless)))
     try:
         yield page
     finally:
@@ -209,8 +209,8 @@ def new_notebook(page: Page, cells: Sequence[str]) -> None:
 def run_all(page: Page, seconds: float = 180) -> None:
     """Run every cell; fail with the output of the cell that failed, or when time is up.
 
-    If JupyterLab loses the kernel's first answer or the end of a run, the page is loaded again, as
-    a user would, and all is run once more; it says so on stderr.
+    If JupyterLab loses the end of a run, the page is loaded again, as a user would, and all is run
+    once more; it says so on stderr.
     """
     run = "limit => harness.runAll(limit)"
     try:
@@ -219,6 +219,7 @@ def run_all(page: Page, seconds: float = 180) -> None:
         if " was lost: " not in str(error):
             raise
         print(f"{error}\nThe page is loaded again.", file=sys.stderr)
+        page.harmless.append("Comm not found")  # the kernel still talks to widgets of the old page
         page.reload()
         page.wait_for_function("() => harness.isOpen()")
         finished, cells = page.evaluate(run, seconds)

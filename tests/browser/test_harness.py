@@ -107,6 +107,20 @@ def test_a_run_whose_end_is_lost_is_run_again(page, capfd):
     assert run_cell(page, "print('still alive')") == "still alive\n"
 
 
+LOSE_THE_FIRST_ANSWER = """async () => {
+  const {sessionContext} = jupyterapp.shell.currentWidget.context;
+  await sessionContext.ready;
+  Object.defineProperty(sessionContext.session.kernel, 'info', {value: new Promise(() => {})});
+}"""
+
+
+def test_a_run_without_the_kernels_first_answer(page):
+    new_notebook(page, ["print('done')"])
+    page.evaluate(LOSE_THE_FIRST_ANSWER)
+    run_all(page)
+    assert run_cell(page, "print('still alive')") == "still alive\n"
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize(
     "script", ["console.error('ink')", "setTimeout(() => {throw Error('ink')})"]
