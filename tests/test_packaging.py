@@ -73,6 +73,13 @@ def test_binder_opens_the_first_lesson_at_the_released_tag():
     )
 
 
+def test_what_a_researcher_installs_holds_what_the_readme_loads():
+    readme = (ROOT / "README.md").read_text()
+    install, snippets = readme.split("## For the researcher")[1].split("```python", 1)
+    assert 'models.load("photos")' in snippets
+    assert 'pip install ".[photos]"' in install
+
+
 @pytest.mark.parametrize("script", [".ci/run", "binder/postBuild", "binder/start"])
 def test_scripts_can_be_run(script):
     assert os.access(ROOT / script, os.X_OK)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from nni_widgets.engine.chain import runs_its_children
 from nni_widgets.engine.checks import check_logits, run
 from nni_widgets.engine.tape import Op
 
@@ -150,10 +151,8 @@ _Cut = _Counted | _Chain
 
 
 def _cut(model: nn.Module, label: str, call: int) -> _Cut:
-    if type(model) is nn.Sequential and label in model._modules:
-        changed = "forward" in vars(model) or model._forward_hooks or model._forward_pre_hooks
-        if not changed:
-            return _Chain(model, label)
+    if runs_its_children(model) and label in model._modules:
+        return _Chain(cast(nn.Sequential, model), label)
     return _Counted(model, call)
 
 

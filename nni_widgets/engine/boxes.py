@@ -19,7 +19,10 @@ from nni_widgets.params import param
 
 
 class BoxAtLayer(ZBox):
-    """``ZBox`` with its ends as they arrive at the layer, one for each place of its input."""
+    """``ZBox`` with its ends as they arrive at the layer, one for each place of its input.
+
+    They have one row for all samples, or one for each.
+    """
 
     low: Any = param(None, "the lower end at each place")
     high: Any = param(None, "the upper end at each place")
@@ -39,7 +42,7 @@ class BoxAtLayer(ZBox):
 def in_units(tape: Tape, rules: Mapping[str, Rule]) -> dict[str, Rule]:
     """The rules, each box in the units of its layer; a box further up is left as it was given.
 
-    Cost: two pictures through what lies before the first layer.
+    Cost: two passes through what lies before the first layer.
     """
     made_by = {number: op for op in tape.ops for number in op.outputs}
     moved = dict(rules)
@@ -72,6 +75,12 @@ def _moved(rule: ZBox, steps: list[Op], x: Tensor) -> Rule:
         end = torch.zeros_like(x[:1]) if end is None else end
         for step in steps:
             # a step that knows the batch size (a view) needs as many samples as it has seen
-            end = step.again(end.expand(len(step.values[0]), *end.shape[1:]))[:1]
-        ends.append(end.contiguous())
-    return BoxAtLayer(low=torch.minimum(*ends), high=torch.maximum(*ends), given=rule)
+            end = step.again(end.expand(len(step.values[0]), *end.shape[1:]))
+        ends.append(end)
+    low, high = (_alike(bound(*ends)) for bound in (torch.minimum, torch.maximum))
+    return BoxAtLayer(low=low, high=high, given=rule)
+
+
+def _alike(ends: Tensor) -> Tensor:
+    """One row for all samples, unless each has units of its own."""
+    return ends[:1] if bool((ends == ends[:1]).all()) else ends

@@ -110,5 +110,8 @@ def _always_writes(name: str) -> bool:
 def _inplace_position(func: Any) -> int | None:
     if not inspect.isfunction(func):
         return None
-    names = list(inspect.signature(func).parameters)
+    try:
+        names = list(inspect.signature(func).parameters)
+    except ValueError:  # a function around a builtin one, such as Tensor.__pow__
+        return None
     return names.index("inplace") if "inplace" in names else None

@@ -53,7 +53,7 @@ def canonical(tape: Tape) -> Tape:
 
 @torch.no_grad()
 def _merged(layer: Op, op: Op) -> Op | None:
-    if family(layer) != "affine":
+    if op.unseen or family(layer) != "affine":
         return None
     if op.kind == "batch_norm":
         view = affine(layer)

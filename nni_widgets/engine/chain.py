@@ -29,8 +29,7 @@ class Link(NamedTuple):
 
 def links(model: nn.Module) -> list[Link] | None:
     """The modules of a chain in the order in which they run; None if the model is no chain."""
-    hooked = for_all_modules._global_forward_hooks or for_all_modules._global_forward_pre_hooks
-    if hooked or type(model) is not nn.Sequential or _is_changed(model):
+    if not runs_its_children(model):
         return None
     paths: dict[nn.Module, str] = {}
     found = []
@@ -43,21 +42,33 @@ def links(model: nn.Module) -> list[Link] | None:
     return found
 
 
-def _leaves(model: nn.Module, above: str = "") -> Iterator[tuple[str, nn.Module]]:
+def runs_its_children(model: nn.Module) -> bool:
+    """Whether a call of it calls its children, one on what the other made, and does no more."""
+    hooked = for_all_modules._global_forward_hooks or for_all_modules._global_forward_pre_hooks
+    return not hooked and type(model) is nn.Sequential and not _is_changed(model)
+
+
+def _leaves(model: nn.Module, above: str = "") -> Iterator[tuple[str, Any]]:
     """What runs in a chain, with its path; a changed or unknown part as a whole."""
     for name, child in model._modules.items():
         if type(child) is nn.Sequential and not _is_changed(child):
             yield from _leaves(child, f"{above}{name}.")
-        elif child is not None:
+        else:
             yield above + name, child
 
 
 def _is_changed(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
+    """Whether it has hooks, or what it runs was replaced, in it or in its class."""
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or getattr(module.forward, "__func__", None) is not _FORWARDS[type(module)]
+        or "_call_impl" in vars(module)
+    )
 
 
 def _conv2d(m: Any) -> Call | None:
-    if m.padding_mode != "zeros":
+    if m.padding_mode != "zeros" or getattr(m._conv_forward, "__func__", None) is not _CONVOLVE:
         return None
     return torch.conv2d, (m.weight, m.bias, m.stride, m.padding, m.dilation, m.groups)
 
@@ -83,3 +94,5 @@ _CALLS: dict[type[nn.Module], Callable[[Any], Call | None]] = {
     nn.Flatten: lambda m: (Tensor.flatten, (m.start_dim, m.end_dim)),
     nn.Dropout: lambda m: (functional.dropout, (m.p, m.training)),
 }
+_FORWARDS = {kind: kind.forward for kind in _CALLS} | {nn.Sequential: nn.Sequential.forward}
+_CONVOLVE = nn.Conv2d._conv_forward

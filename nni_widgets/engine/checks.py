@@ -34,7 +34,7 @@ def check_input(who: str, model: nn.Module, x: Tensor) -> None:
         given = f"dtype {x.dtype}" if is_tensor else type(x).__name__
         action = "Use x.float()" if is_tensor else "Use torch.as_tensor(x).float()"
         raise invalid(who, "x", "a tensor of floating-point numbers", given, action)
-    if x.ndim < 2 or len(x) == 0:
+    if x.ndim < 2 or not x.numel():
         expected = "a batch of at least one sample, shape (N, ...)"
         raise invalid(who, "x", expected, f"shape {tuple(x.shape)}", "Use x[None] for one sample")
     weight = _first_weight(model)

@@ -48,7 +48,7 @@ from nni_widgets.params import Declared, param
 
 Pairs = tuple[tuple[str, Rule], ...]
 _THIRDS = (":lower", ":middle", ":upper")
-_FOR_WEIGHTS = {":first", ":last", ":dense", *_THIRDS}
+_FOR_WEIGHTS = {":first", ":last", ":conv", ":dense", *_THIRDS}
 _WORDS = (
     *(":first", ":last", ":upper", ":middle", ":lower", ":conv", ":dense"),
     *(":pool", ":maxpool", ":sum", ":norm", ":relu"),
@@ -293,7 +293,8 @@ def _rule_of(op: _Step, words: set[str], pairs: Iterable[tuple[str, Rule]]) -> R
         pattern = kind == "affine" and fnmatchcase(op.label, where)
         if (named and (kind == "affine" or where not in _FOR_WEIGHTS)) or pattern:
             return rule
-    if op.kind in _BY_CONSTANTS and kind == "linear" and _INSIDE not in words:
+    is_by_constants = op.kind in _BY_CONSTANTS and len(op.inputs) == 1
+    if is_by_constants and kind == "linear" and _INSIDE not in words:
         return OneToOne()
     return _WITHOUT_WEIGHTS.get(kind)
 
@@ -348,12 +349,10 @@ def _places(steps: tuple[_Step, ...]) -> dict[str, set[str]]:
 
 
 def _check_names(pairs: Pairs, steps: tuple[_Step, ...], who: str) -> None:
-    labels = {op.label for op in steps}
+    known = {"*", *_WORDS, *(op.label for op in steps)}
     weighted = [op.label for op in steps if op.family == "affine"]
     for where, _ in pairs:
-        if where in _WORDS or where in labels or any(fnmatchcase(w, where) for w in weighted):
+        if where in known or any(fnmatchcase(w, where) for w in weighted):
             continue
-        known = ", ".join(weighted)
-        raise invalid(
-            who, "the layer of a rule", f"one of {known}", repr(where), "Correct its name"
-        )
+        expected = f"one of {', '.join(weighted)}"
+        raise invalid(who, "the layer of a rule", expected, repr(where), "Correct its name")

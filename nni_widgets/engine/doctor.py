@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from nni_widgets.engine.checks import check_input, check_model
 from nni_widgets.engine.findings import Finding
-from nni_widgets.engine.methods.base import AnyMethod, as_method
+from nni_widgets.engine.methods.base import AnyMethod, as_method, model_lock, ordinary
 from nni_widgets.engine.methods.lrp import LRP
 from nni_widgets.engine.synthesis.synthesis import Synthesizer
 from nni_widgets.errors import UnsupportedOperation
@@ -62,4 +63,5 @@ def _findings(
     who = method.name
     check_model(who, model)
     check_input(who, model, cast(Tensor, x))
-    return method.examine(model, cast(Tensor, x))
+    with model_lock, torch.inference_mode(False):
+        return method.examine(model, ordinary(cast(Tensor, x)))

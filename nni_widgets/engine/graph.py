@@ -7,6 +7,7 @@ graph has none but known nodes, this costs no more than a gradient.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -29,15 +30,15 @@ _FACTORS = {"MulBackward0", "DivBackward0"}
 """Known with one input in the graph: then the other is a constant."""
 
 
-def follow(output: Tensor, on_arrival: Callable[[Tensor], Tensor], masked: bool) -> bool:
+@contextmanager
+def follow(output: Tensor, on_arrival: Callable[[Tensor], Tensor], masked: bool) -> Iterator[bool]:
     """Hook a rule to every activation in the graph of ``output``; False if it has unknown nodes.
 
     ``on_arrival`` changes the signal at an activation; then the derivative follows (``masked``), or
-    nothing does. The hooks live as long as the graph.
+    nothing does. The hooks live as long as the context: a model may keep a part of its graph.
     """
     nodes = list(_nodes(output))
-    if not all(_is_known(node) for node in nodes):
-        return False
+    known = all(_is_known(node) for node in nodes)
 
     def before(signals: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return tuple(map(on_arrival, signals))
@@ -45,10 +46,16 @@ def follow(output: Tensor, on_arrival: Callable[[Tensor], Tensor], masked: bool)
     def instead(_: Any, signals: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return tuple(map(on_arrival, signals))
 
-    for node in nodes:
-        if node.name() in _ACTIVATIONS:
-            node.register_prehook(before) if masked else node.register_hook(instead)
-    return True
+    hooks = [
+        node.register_prehook(before) if masked else node.register_hook(instead)
+        for node in nodes
+        if known and node.name() in _ACTIVATIONS
+    ]
+    try:
+        yield known
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _is_known(node: torch.autograd.graph.Node) -> bool:

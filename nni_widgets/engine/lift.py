@@ -39,7 +39,7 @@ NONLINEAR: dict[Word, PairRule] = {
 _ELEMENTWISE = {
     *("abs", "square", "pow", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "reciprocal"),
     *("erf", "sin", "cos", "atan", "sinh", "cosh", "where", "masked_fill", "mul", "div"),
-    *("truediv", "true_divide", "rtruediv", "rdiv", "clone", "maximum", "max"),
+    *("truediv", "true_divide", "rtruediv", "rdiv", "rpow", "clone", "maximum", "max"),
 }
 _PRODUCTS = {"mul", "matmul", "mm", "bmm", "einsum"}
 

@@ -207,7 +207,7 @@ class Rescale(Slope):
         near: Tensor | float = 0.0
         if pair.op.kind not in _EXACT:
             near = torch.maximum(y.abs(), pair.before.results[0].abs()).mul_(_tiny(y))
-        return _ratio(dy, dx, near, _slope(pair.op, y))
+        return _ratio(dy, dx, near, _limit(pair.op, y))
 
 
 class RevealCancel(PairRule):
@@ -215,15 +215,16 @@ class RevealCancel(PairRule):
 
     ``Δy⁺`` is what adding Δx⁺ does, averaged over before and after adding Δx⁻, and ``Δy⁻`` alike;
     ``m⁺ = Δy⁺ / Δx⁺, m⁻ = Δy⁻ / Δx⁻``. In short: the gross change of y is
-    ``f(x⁰ + Δx⁺) − f(x⁰ + Δx⁻)``. Source: sec. 3.5.3.
+    ``f(x⁰ + Δx⁺) − f(x⁰ + Δx⁻)``. Where f has no value there, as a root has none below 0, both
+    parts have the slope of the secant. Source: sec. 3.5.3.
     """
 
     def down(self, pair: Pair, m: Multiplier, gross: Gross) -> tuple[Multiplier, ...]:
         dy, y, old = pair.made_change(), pair.op.results[0], pair.before.results[0]
         twice_up, twice_down = self._parts(pair, gross)
         made = self._made(pair, twice_up, twice_down)
-        near = (gross(pair.op.inputs[0]) + pair.before.values[0].abs()).mul_(_tiny(y))
-        limit = _slope(pair.op, y).lerp_(self._old_slope(pair, old), 0.5)
+        near = gross(pair.op.inputs[0]).abs().add_(pair.before.values[0].abs()).mul_(_tiny(y))
+        limit = _limit(pair.op, y).lerp_(self._old_slope(pair, old), 0.5)
         up = _ratio(dy + made, twice_up, near, limit)
         down = _ratio(dy.sub_(made), twice_down, near, limit)
         half = m.net * 0.5
@@ -247,15 +248,22 @@ class RevealCancel(PairRule):
         old, f = pair.before.values[0], pair.op.again
         with_up: Tensor = f(torch.add(old, twice_up, alpha=0.5))
         with_down: Tensor = f(torch.add(old, twice_down, alpha=0.5))
-        return with_up.sub_(with_down)
+        made = with_up.sub_(with_down)
+        if pair.op.kind in _PARTIAL:
+            secant = Rescale().slope(pair) * (twice_up - twice_down) / 2
+            made = made.where(made.isfinite(), secant)
+        return made
 
     def _old_slope(self, pair: Pair, old: Tensor) -> Tensor:
         told_by_output = pair.op.kind == "relu" or bounds(pair.op) is not None
-        return _slope(pair.op if told_by_output else pair.at_reference(), old)
+        return _limit(pair.op if told_by_output else pair.at_reference(), old)
 
 
 _EXACT = {"relu", "relu6", "hardtanh", "clamp", "clamp_min", "clip", "threshold"}
 """Made of pieces of slope 0 and 1: no rounding between Δx and Δy."""
+
+_PARTIAL = {"sqrt", "rsqrt", "log", "log1p", "pow"}
+"""Without a value at some numbers."""
 
 
 def _size(weight: Tensor) -> Tensor:
@@ -284,6 +292,12 @@ def _slope(op: Op, y: Tensor) -> Tensor:
     if ends is not None:
         return ((y > ends[0]) & (y < ends[1])).to(y.dtype)
     return op.vjp(torch.ones_like(op.values[0]))[0]
+
+
+def _limit(op: Op, y: Tensor) -> Tensor:
+    """What the secant becomes where Δx is tiny: the derivative, 0 where that is infinite."""
+    slope = _slope(op, y)
+    return slope if op.kind in _EXACT else slope.nan_to_num_(0.0, 0.0, 0.0)
 
 
 def _picked(op: Op, given: tuple[Tensor, ...]) -> Tensor:

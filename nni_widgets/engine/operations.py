@@ -30,7 +30,7 @@ _NAMES: dict[Family, str] = {
         getitem narrow select index_select pad dropout dropout1d dropout2d dropout3d
         alpha_dropout feature_dropout feature_alpha_dropout to float double expand expand_as
         repeat movedim swapaxes moveaxis flip roll pixel_shuffle pixel_unshuffle channel_shuffle
-        where masked_fill identity view_as reshape_as type type_as""",
+        where masked_fill identity positive view_as reshape_as type type_as""",
     "maximum": """max_pool1d max_pool2d max_pool3d max_pool1d_with_indices
         max_pool2d_with_indices max_pool3d_with_indices adaptive_max_pool1d adaptive_max_pool2d
         adaptive_max_pool3d adaptive_max_pool1d_with_indices adaptive_max_pool2d_with_indices
@@ -64,16 +64,24 @@ _GROUPS = {
 def family(op: Op) -> Family:
     """The family of an operation; ``other`` where a rule must be named by the user."""
     if op.kind not in _BY_ARGUMENTS:
-        return _FAMILY.get(op.kind, "other")
+        found = _FAMILY.get(op.kind, "other")
+        return "other" if found == "affine" and not _has_fixed_weights(op) else found
     if op.kind in {"interpolate", "upsample"}:
         return "move" if _copies(op) else "linear"
     if op.kind == "batch_norm":
-        return "linear" if _has_running_statistics(op) else "other"
+        is_fixed = len(op.values) == 1 and _has_running_statistics(op)
+        return "linear" if is_fixed else "other"
     given = (*op.args, *op.kwargs.values())
     factors = sum(argument is value for argument in given for value in op.values)
-    if factors > 1 or (op.kind in _DIVISIONS and op.args[0] is not op.values[0]):
+    if factors > 1 or (op.kind in _DIVISIONS and _factors(op)[0] is not op.values[0]):
         return "other"
     return "linear" if _product_operands(op) is None else "affine"
+
+
+def _has_fixed_weights(op: Op) -> bool:
+    """Whether neither the weights nor the bias of a layer were computed from x."""
+    layer_input = op.args[0] if op.args else op.kwargs["input"]
+    return len(op.values) == 1 and layer_input is op.values[0]
 
 
 def _has_running_statistics(op: Op) -> bool:
@@ -84,6 +92,12 @@ def _copies(op: Op) -> bool:
     """Whether an upsampling repeats values instead of mixing them."""
     mode = op.args[3] if len(op.args) > 3 else op.kwargs.get("mode", "nearest")
     return str(mode).startswith("nearest")
+
+
+def compares(op: Op) -> bool:
+    """Whether it is the maximum of two tensors, number by number; one may be a constant."""
+    given = (*op.args, *op.kwargs.values())
+    return op.kind in {"max", "maximum"} and sum(isinstance(one, Tensor) for one in given) == 2
 
 
 def group(kind: str) -> str:
@@ -265,9 +279,20 @@ def _operands(op: Op) -> tuple[Tensor, Tensor, Tensor | None]:
 
 
 def _product_operands(op: Op) -> tuple[Tensor, Tensor, Tensor | None] | None:
-    args = op.args
-    if op.kind in {"matmul", "mm"} and args[0] is op.values[0] and args[1].ndim == 2:
-        return args[0], args[1].T, None
-    if op.kind == "addmm" and args[1] is op.values[0] and not op.kwargs:
-        return args[1], args[2].T, args[0]
+    if op.kind in {"matmul", "mm"}:
+        a, weight = _factors(op)
+        return (a, weight.T, None) if a is op.values[0] and weight.ndim == 2 else None
+    if op.kind == "addmm" and {"beta", "alpha"}.isdisjoint(op.kwargs):
+        bias, a, weight = _factors(op)
+        return (a, weight.T, bias) if a is op.values[0] else None
     return None
+
+
+def _factors(op: Op) -> tuple[Any, ...]:
+    """What a product or quotient is made of, in the order of its plain call."""
+    names = _FACTORS.get(op.kind, ("input", "other"))
+    given = dict(zip(names, op.args, strict=False)) | op.kwargs
+    return tuple(given[name] for name in names)
+
+
+_FACTORS = {"mm": ("input", "mat2"), "addmm": ("input", "mat1", "mat2")}

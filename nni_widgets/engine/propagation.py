@@ -11,6 +11,7 @@ from torch import Tensor
 from nni_widgets.engine.operations import family
 from nni_widgets.engine.rules import Rule, Share
 from nni_widgets.engine.tape import Op, Tape
+from nni_widgets.errors import UnsupportedOperation
 from nni_widgets.params import Declared
 
 
@@ -42,12 +43,15 @@ def propagate(
     """Carry ``start``, a signal at the output, down to the input.
 
     Shape: ``start`` as the logits ``(N, K)``; the result as the input. The tape is used up: each
-    operation is freed once it is walked. Cost: about one backward pass.
+    operation is freed once it is walked. Raises :class:`UnsupportedOperation` where a part of the
+    signal was not recorded. Cost: about one backward pass.
     """
     at: dict[int, Tensor] = {tape.output: start}
     with torch.no_grad():
         while tape.ops:
             op = tape.ops.pop()
+            if op.unseen:
+                raise UnsupportedOperation(op.unseen)
             rule = rules[op.label]
             signals = tuple(
                 [
@@ -93,5 +97,16 @@ class Ledger:
         )
 
     def _sum(self, signals: tuple[Tensor, ...]) -> Tensor:
-        """Per sample; a layer may have joined the samples with another axis."""
-        return torch.stack([each.reshape(self._samples, -1).sum(1) for each in signals]).sum(0)
+        return torch.stack([self._per_sample(each) for each in signals]).sum(0)
+
+    def _per_sample(self, signal: Tensor) -> Tensor:
+        """A layer may have joined the samples with another axis, or moved theirs.
+
+        What it made of all of them together belongs to each in equal parts.
+        """
+        count, shape = self._samples, signal.shape
+        if shape and shape[0] % count == 0:
+            return signal.reshape(count, -1).sum(1)
+        if count in shape:
+            return signal.movedim(shape.index(count), 0).flatten(1).sum(1)
+        return signal.sum().expand(count) / count

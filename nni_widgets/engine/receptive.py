@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from nni_widgets.engine.operations import affine, family
+from nni_widgets.engine.operations import affine, compares, family
 from nni_widgets.engine.propagation import propagate
 from nni_widgets.engine.rules import ProportionalPool, Rule, Share
 from nni_widgets.engine.tape import Op, Tape
@@ -58,11 +58,11 @@ def _reached(op: Op, marked: Tensor) -> tuple[Tensor, ...]:
     if kind == "affine":
         layer = affine(op)
         return (layer.transpose(torch.ones_like(layer.weight), marked).round(),)
+    if kind == "activation" or compares(op):
+        return tuple(marked.sum_to_size(value.shape) for value in op.values)
     if kind == "maximum":
         ones = tuple(torch.ones_like(value) for value in op.values)
         return ProportionalPool()(dataclasses.replace(op, values=ones), marked).inputs
-    if kind == "activation":
-        return tuple(marked.sum_to_size(value.shape) for value in op.values)
     return _derivative_anywhere(op, marked)
 
 

@@ -32,7 +32,8 @@ class Op:
     ``results`` those values as tensors. ``label`` is unique on the tape: the path of a leaf module,
     or ``path.kind`` for a call made in a container's ``forward``, with ``#2``, ``#3`` … for further
     uses. ``winners`` are the indices of max-pooling, in the flattened space of each channel;
-    ``call`` tells which torch call of the forward pass made the results, from 1.
+    ``call`` tells which torch call of the forward pass made the results, from 1. ``unseen`` says
+    why it cannot be walked: it also reads what was computed from x out of the recorder's sight.
     """
 
     kind: str
@@ -47,6 +48,7 @@ class Op:
     label: str = ""
     winners: Tensor | None = None
     call: int = 0
+    unseen: str = ""
 
     def vjp(self, *signals: Tensor) -> tuple[Tensor, ...]:
         """Vector-Jacobian product: signals at the results, carried to the values.
@@ -118,7 +120,7 @@ def record(model: nn.Module, x: Tensor, who: str = "record") -> Tape:
                 "Avoid torch.jit, torch.compile, .detach(), .data and torch.no_grad() in forward",
             )
         )
-    tape.output, tape.logits = number, logits
+    tape.output, tape.logits = number, logits.detach()
     tape.ops = list(tape.layers())
     _label(tape.ops, {name for module, name in recorder.names.items() if not module._modules})
     return tape
@@ -156,19 +158,30 @@ _Known = tuple[int, Tensor, Tensor]
 
 
 class _Recorder(TorchFunctionMode):
-    """Runs each call on private tensors, and gives the model aliases that it may write to."""
+    """Runs each call on private tensors, and gives the model aliases that it may write to.
+
+    Autograd follows the aliases where the recorder cannot, and tells what depends on them.
+    """
 
     def __init__(self, model: nn.Module, x: Tensor, who: str) -> None:
         super().__init__()
-        private, self.start = x.detach(), x.detach().clone()
+        self._traces: list[Tensor] = []
+        private, self.start = x.detach(), self._traced(x.detach().clone())
         self.tape = Tape(private)
         self.names = {module: name for name, module in model.named_modules()}
         self._who = who
         self._known: dict[int, _Known] = {id(self.start): (0, private, self.start)}
         self._stale: dict[int, tuple[str, str]] = {}
+        self._unknown: list[Tensor] = []
+        self._harmless: set[Any] = set()
         self._memory: dict[int, int] = {}
         self._count = 1
         self._calls = 0
+
+    def __exit__(self, *raised: Any) -> None:
+        super().__exit__(*raised)  # type: ignore[no-untyped-call]
+        for alias in self._traces:  # the model may have kept it
+            alias.requires_grad = False
 
     def number_of(self, tensor: object) -> int | None:
         return self._known[id(tensor)][0] if id(tensor) in self._known else None
@@ -176,20 +189,24 @@ class _Recorder(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         self._calls += 1
+        self._unknown = []
         read: dict[int, _Known] = {}
         private = [self._private(part, read) for part in args]
         named = kwargs and {name: self._private(part, read) for name, part in kwargs.items()}
         if not read:
             return func(*args, **kwargs)
         call = call_of(func)
-        if call.is_constant or not torch.is_grad_enabled():
+        if not torch.is_grad_enabled():
             return func(*args, **kwargs)
+        if call.is_constant:
+            return func(*private, **named)
+        unseen = self._told_unseen() if self._unknown else ""
         if self._stale:
             self._refuse_stale(read)
         target = None
         if call.writes_in_place(private, named):
             target = args[0]
-            func, private, named = self._out_of_place(func, private, named)
+            func, private, named = self._out_of_place(func, private, named, target)
         winners = None
         torch.set_grad_enabled(False)
         try:
@@ -199,9 +216,14 @@ class _Recorder(TorchFunctionMode):
                 result, winners = call.with_winners(*private, **named)
         finally:
             torch.set_grad_enabled(True)
+        if isinstance(result, Tensor):
+            if result.is_complex():  # autograd alone follows these
+                return func(*args, **kwargs)
+            if target is not None and result.dtype != target.dtype:
+                func, result = _then_to(func, target.dtype), result.to(target.dtype)
         numbers, values, _ = zip(*read.values(), strict=True)
         op = Op(call.kind, "", numbers, values, (), (), func, tuple(private), named,
-                "", winners, self._calls)  # fmt: skip
+                "", winners, self._calls, unseen)  # fmt: skip
         return self._noted(op, result, target)
 
     def _private(self, item: Any, read: dict[int, _Known]) -> Any:
@@ -216,6 +238,8 @@ class _Recorder(TorchFunctionMode):
         kind = type(item)
         if (kind is tuple or kind is list) and item and type(item[0]) is not int:
             return kind([self._private(part, read) for part in item])
+        if kind is Tensor and item.grad_fn is not None:
+            self._unknown.append(item)
         return item
 
     def _noted(self, op: Op, result: Any, target: Any) -> Any:
@@ -232,12 +256,18 @@ class _Recorder(TorchFunctionMode):
             self._write_back(target, result.detach(), op.kind)
             return self._give(op.outputs[0], result, target)
         if made[0] is result:
-            return self._give(op.outputs[0], result, result.detach())
+            return self._give(op.outputs[0], result, self._traced(result.detach()))
         given = {
-            id(part): self._give(number, part, part.detach())
+            id(part): self._give(number, part, self._traced(part.detach()))
             for number, part in zip(op.outputs, results, strict=True)
         }
         return pytree.tree_map(lambda part: given.get(id(part), part), result)
+
+    def _traced(self, alias: Tensor) -> Tensor:
+        """The alias; autograd sees what is computed from it out of the recorder's sight."""
+        alias.requires_grad = True
+        self._traces.append(alias)
+        return alias
 
     def _give(self, number: int, private: Tensor, alias: Tensor) -> Tensor:
         self._known[id(alias)] = (number, private, alias)
@@ -264,20 +294,48 @@ class _Recorder(TorchFunctionMode):
                 what, where = self._stale[key]
                 self._refuse(what, "a tensor that shares its memory is read later", where)
 
-    def _out_of_place(self, func: Any, args: Any, kwargs: Any) -> tuple[Any, Any, Any]:
+    def _told_unseen(self) -> str:
+        """A refusal, if autograd has seen the signal where no recorded call has."""
+        ahead = [tensor.grad_fn for tensor in self._unknown]
+        while ahead:
+            node = ahead.pop()
+            if node is None or node in self._harmless:
+                continue
+            if id(getattr(node, "variable", None)) in self._known:
+                return (
+                    f"{self._who}: cannot follow the signal in {self._where()}, because a part of "
+                    "it goes through code that is not recorded. Avoid torch.jit, torch.compile, "
+                    "torch.vmap, autograd.Function and complex numbers in forward."
+                )
+            self._harmless.add(node)
+            ahead += [before for before, _ in node.next_functions]
+        return ""
+
+    def _out_of_place(
+        self, func: Any, args: Any, kwargs: Any, target: Tensor
+    ) -> tuple[Any, Any, Any]:
         try:
+            if id(target) not in self._known and target._is_view():
+                raise LookupError("a part of another tensor is overwritten")
             return out_of_place(func, args, kwargs)
         except LookupError as reason:
             self._refuse(func.__name__, str(reason))
             raise
 
     def _refuse(self, what: str, why: str, path: str | None = None) -> None:
-        path = _running_module(self.names) if path is None else path
-        where = repr(path) if path else "the model's forward"
         raise UnsupportedOperation(
-            f"{self._who}: cannot follow the in-place write {what} in {where}, because {why}. "
-            "Write it out of place (torch.cat, torch.where or a new variable)."
+            f"{self._who}: cannot follow the in-place write {what} in {self._where(path)}, because "
+            f"{why}. Write it out of place (torch.cat, torch.where or a new variable)."
         )
+
+    def _where(self, path: str | None = None) -> str:
+        path = _running_module(self.names) if path is None else path
+        return repr(path) if path else "the model's forward"
+
+
+def _then_to(func: Callable[..., Any], dtype: torch.dtype) -> Callable[..., Any]:
+    """As a write in place does, which keeps the dtype of what is written to."""
+    return lambda *args, **kwargs: func(*args, **kwargs).to(dtype)
 
 
 def _is_signal(item: Any) -> bool:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from numbers import Integral
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -53,9 +54,12 @@ class Score:
     """Any function on logits that treats each row alone."""
 
     function: Callable[[Tensor], Tensor]
+    who: str = "target"
 
     def __call__(self, logits: Tensor) -> Tensor:
-        return self.function(logits)
+        made = self.function(logits)
+        _check_scores(made, logits, self.who)
+        return made
 
     def rows(self, index: Tensor) -> Score:
         return self
@@ -72,10 +76,11 @@ class Difference:
     second: int
 
     def __post_init__(self) -> None:
-        for given in (self.first, self.second):
-            if not isinstance(given, int):
+        for name, given in (("first", self.first), ("second", self.second)):
+            if not isinstance(given, Integral):
                 action = "Give two whole numbers"
                 raise invalid("Difference", "each class", "a class index", repr(given), action)
+            object.__setattr__(self, name, int(given))
 
     def __call__(self, logits: Tensor) -> Tensor:
         for given in (self.first, self.second):
@@ -107,7 +112,8 @@ def resolve(target: Target, logits: Tensor, who: str) -> Selection:
     if isinstance(target, (Classes, Difference)):
         return target
     if callable(target):
-        return _checked(Score(target), logits, who)
+        function = target.function if isinstance(target, Score) else target
+        return _checked(Score(function, who), logits)
     if type(target) is int and 0 <= target < logits.shape[1]:
         return Classes(torch.full((len(logits),), target, device=logits.device))
     index = _as_index(target, logits, who)
@@ -116,7 +122,7 @@ def resolve(target: Target, logits: Tensor, who: str) -> Selection:
         expected = f"one class or {len(logits)} classes, one per sample"
         raise invalid(who, "target", expected, f"shape {tuple(index.shape)}", "Give one per sample")
     _check_classes(index.tolist(), logits, who)
-    return Classes(index)
+    return Classes(index.clone())  # the caller may write to what was given
 
 
 def _as_index(target: object, logits: Tensor, who: str) -> Tensor:
@@ -139,22 +145,31 @@ def _check_classes(index: list[int], logits: Tensor, who: str) -> None:
             raise invalid(who, "target", expected, str(given), "Choose one of the classes")
 
 
-def _checked(score: Score, logits: Tensor, who: str) -> Score:
-    expected = f"a function that returns one finite score per sample, shape ({len(logits)},)"
-    action = "Index the logits, as in lambda f: f[:, 3]"
+def _checked(score: Score, logits: Tensor) -> Score:
     try:
         with torch.enable_grad():
-            made = score(logits.detach().requires_grad_())
+            made = score.function(logits.detach().requires_grad_())
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        raise invalid(
-            who, "target", expected, f"{type(error).__name__}: {error}", action
-        ) from error
-    if not isinstance(made, Tensor) or made.shape != (len(logits),):
-        given = f"shape {tuple(made.shape)}" if isinstance(made, Tensor) else type(made).__name__
-        raise invalid(who, "target", expected, given, action)
+        given = f"{type(error).__name__}: {error}"
+        raise _no_scores(score.who, logits, given) from error
+    _check_scores(made, logits, score.who)
     if not made.requires_grad:
         given = "scores without a gradient"
-        raise invalid(who, "target", "differentiable in the logits", given, action)
+        raise invalid(score.who, "target", "differentiable in the logits", given, _INDEX)
     if not bool(made.detach().isfinite().all()):
-        raise invalid(who, "target", expected, "NaN or infinite scores", action)
+        raise _no_scores(score.who, logits, "NaN or infinite scores")
     return score
+
+
+def _check_scores(made: Any, logits: Tensor, who: str) -> None:
+    if not isinstance(made, Tensor) or made.shape != logits.shape[:1]:
+        given = f"shape {tuple(made.shape)}" if isinstance(made, Tensor) else type(made).__name__
+        raise _no_scores(who, logits, given)
+
+
+def _no_scores(who: str, logits: Tensor, given: str) -> ValueError:
+    expected = f"a function that returns one finite score per sample, shape ({len(logits)},)"
+    return invalid(who, "target", expected, given, _INDEX)
+
+
+_INDEX = "Index the logits, as in lambda f: f[:, 3]"

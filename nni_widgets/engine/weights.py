@@ -34,5 +34,6 @@ def _fingerprint(weight: Tensor) -> Tensor:
     """Changes with the weight, also when it is written to through ``.data``, which torch hides."""
     numbers = weight.detach().flatten()
     sample = numbers[:: numbers.numel() // 1024 | 1].double().cpu()
-    known = (float(numbers.sum()), weight._version, weight.data_ptr() % (1 << 40))
+    version = 0 if weight.is_inference() else weight._version
+    known = (float(numbers.sum()), version, weight.data_ptr() % (1 << 40))
     return torch.cat([sample, sample.new_tensor(known)])

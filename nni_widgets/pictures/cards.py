@@ -39,7 +39,8 @@ class Table:
 
     def __repr__(self) -> str:
         if len(self.columns) == 2:
-            return "\n".join([self.columns[0], *(f"  {name}: {cell}" for name, cell in self.rows)])
+            head = ": ".join(filter(None, self.columns))
+            return "\n".join([head, *(f"  {name}: {cell}" for name, cell in self.rows)])
         paragraphs = []
         for first, *rest in self.rows:
             lines = (f"  {name}: {cell}" for name, cell in zip(self.columns[1:], rest, strict=True))
@@ -54,7 +55,10 @@ def overview(kinds: Iterable[Described] = METHODS) -> Table:
     package at first. Cost is in passes through the model, F forward and B backward; for measures
     also in explanations, R. Raises ``ValueError`` for what is neither, and for both in one table.
     """
-    found = list(map(_kind, kinds))
+    if not isinstance(kinds, Iterable):
+        expected, action = "a sequence of methods or measures", "Put a single one in brackets"
+        raise invalid("overview", "its argument", expected, repr(kinds), action)
+    found = [_kind(kind, "overview") for kind in kinds]
     measures = [kind for kind in found if issubclass(kind, Metric)]
     if measures and len(measures) < len(found):
         action = "Make a table of each"
@@ -69,7 +73,7 @@ def card(kind: Described) -> Table:
 
     Raises ``ValueError`` for what is neither.
     """
-    described = _kind(kind)
+    described = _kind(kind, "card")
     table = overview([described])
     about = inspect.getdoc(described) or ""
     (_, title), *facts = zip(table.columns, table.rows[0], strict=True)
@@ -99,10 +103,10 @@ def _adds_up_to(kind: type[Method]) -> str:
     return declared if isinstance(declared, str) else ""
 
 
-def _kind(described: object) -> type[Method] | type[Metric]:
+def _kind(described: object, who: str) -> type[Method] | type[Metric]:
     kind = described if isinstance(described, type) else type(described)
-    if not issubclass(kind, (Method, Metric)):
-        action = "For example nni.LRP"
+    if not (issubclass(kind, (Method, Metric)) and hasattr(kind, "card")):
+        action = "For example nni.LRP; a class of your own needs a card"
         expected = "one of nni.METHODS or nni.METRICS"
-        raise invalid("card", "its argument", expected, repr(described), action)
+        raise invalid(who, "its argument", expected, repr(described), action)
     return kind

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nni_widgets.engine.composites import EpsilonGammaBox
 from nni_widgets.engine.methods import LRP, Method
-from nni_widgets.engine.methods.base import AnyMethod, Result, as_method
+from nni_widgets.engine.methods.base import AnyMethod, Result, as_method, final
 from nni_widgets.engine.targets import Target
 from nni_widgets.pictures.explanation import Explanation
 from nni_widgets.pictures.render import Level
@@ -22,6 +22,7 @@ __all__ = [
     "explain",
     "explanation_of",
     "explanations",
+    "output_names",
     "picture_range",
 ]
 
@@ -40,8 +41,7 @@ def explain(
     has the attributes ``classes`` (names), ``low`` and ``high`` (pixels that are black and white),
     they are used to show it. Raises as the method does.
     """
-    *_, last = explanations(model, x, method, target)
-    return last.at(layer)
+    return final(explanations(model, x, method, target)).at(layer)
 
 
 def explanations(
@@ -58,9 +58,7 @@ def explanations(
 
 def explanation_of(model: nn.Module, x: Tensor, method: Method, result: Result) -> Explanation:
     """What a method found out about a model's answers to x, with what is needed to show it."""
-    numbers = tuple(map(str, range(result.logits.shape[1])))
-    names = class_names(model)
-    classes = names if len(names) == len(numbers) else numbers
+    classes = output_names(model, result.logits.shape[1])
     return Explanation(x, method, result, classes, *picture_range(model, x))
 
 
@@ -75,6 +73,12 @@ def class_names(model: nn.Module) -> tuple[str, ...]:
     names: Any = getattr(model, "classes", None)
     listed = isinstance(names, Sequence) and not isinstance(names, str)
     return tuple(map(str, names)) if listed else ()
+
+
+def output_names(model: nn.Module, count: int) -> tuple[str, ...]:
+    """The names of the model's classes if it has one for each of its outputs; else numbers."""
+    names = class_names(model)
+    return names if len(names) == count else tuple(map(str, range(count)))
 
 
 def picture_range(model: nn.Module, x: Tensor) -> tuple[Level, Level]:

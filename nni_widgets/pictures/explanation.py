@@ -7,9 +7,11 @@ import dataclasses
 import io
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nni_widgets.engine.methods.base import FunctionMethod, Method, Result
@@ -132,7 +134,8 @@ class Explanation:
         """This explanation and the others, all samples of each, to be shown on one scale."""
         all_of_them = (self, *others)
         signed = any(one.method.signed for one in all_of_them)
-        scale = scale_of(*(one.heatmaps for one in all_of_them), signed=signed)
+        maps = (one.shown(i) for one in all_of_them for i in range(len(one.x)))
+        scale = scale_of(*maps, signed=signed)
         return tuple(dataclasses.replace(one, shared_scale=scale) for one in all_of_them)
 
     def heatmap(self, i: int = 0) -> Tensor:
@@ -207,9 +210,9 @@ class Explanation:
         buffer = io.BytesIO()
         np.savez_compressed(
             buffer,
-            attribution=self.attribution.cpu().numpy(),
-            x=self.x.cpu().numpy(),
-            logits=self.result.logits.cpu().numpy(),
+            attribution=_array(self.attribution),
+            x=_array(self.x),
+            logits=_array(self.result.logits),
             target=np.array(self.target_names),
             method=np.array(self.code),
         )
@@ -253,11 +256,16 @@ class Explanation:
         return figure_png(panels, self.code, self.low, self.high, metadata)
 
     def _sample(self, i: int) -> int:
-        if not 0 <= i < len(self.x):
+        if i not in range(len(self.x)):
             expected = f"a sample from 0 to {len(self.x) - 1}"
             raise invalid("Explanation", "i", expected, repr(i), "Choose one of the batch")
-        return i
+        return int(i)
 
 
 def _exact(values: Tensor) -> Tensor:
     return values.detach().to("cpu", torch.float64)
+
+
+def _array(values: Tensor) -> NDArray[Any]:
+    """The values in their own type; those of bfloat16, which NumPy lacks, in float32."""
+    return (values.float() if values.dtype == torch.bfloat16 else values).cpu().numpy()

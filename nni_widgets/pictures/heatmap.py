@@ -21,8 +21,10 @@ def heatmap(attribution: Tensor, channels: Literal["sum", "max"] = "sum") -> Ten
 
     The channels of a place are added up, or (``"max"``) the strongest is taken with its sign.
     Shape: ``(N, C, H, W)`` to ``(N, H, W)``; ``(N, C, L)`` to ``(N, 1, L)``; ``(N, F)`` to
-    ``(N, 1, F)``. Raises ``ValueError`` for any other shape.
+    ``(N, 1, F)``. Raises ``ValueError`` for any other shape or way to join.
     """
+    if channels not in ("sum", "max"):
+        raise invalid("heatmap", "channels", '"sum" or "max"', repr(channels), "Choose one of them")
     if attribution.ndim == 2:
         return attribution[:, None, :]
     if attribution.ndim not in {3, 4}:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from torch import nn
 
 from nni_widgets.engine.synthesis import Synthesis
+from nni_widgets.errors import invalid
 from nni_widgets.params import as_code
-from nni_widgets.pictures.explain import class_names, picture_range
+from nni_widgets.pictures.explain import output_names, picture_range
 from nni_widgets.pictures.figure import sheet_png
 from nni_widgets.pictures.heatmap import heatmap
 from nni_widgets.pictures.readout import block_lines
@@ -32,6 +33,10 @@ class Shown:
 
     def caption(self, i: int) -> str:
         """What the model sees in image ``i`` itself, and how sure it is."""
+        count = len(self.made.images)
+        if i not in range(count):
+            expected = f"an image from 0 to {count - 1}"
+            raise invalid("show", "i", expected, repr(i), "Choose one of the batch")
         probabilities = self.made.probabilities[i]
         best = int(probabilities.argmax())
         return f"{self.classes[best]} ({float(probabilities[best]):.2f})"
@@ -63,5 +68,5 @@ class Shown:
 
 def shown(made: Synthesis, model: nn.Module) -> Shown:
     """The images of a synthesis as a picture, each with the model's answer to it."""
-    classes = class_names(model) or tuple(map(str, range(made.logits.shape[1])))
+    classes = output_names(model, made.logits.shape[1])
     return Shown(made, classes, *picture_range(model, made.images))

@@ -67,6 +67,10 @@ def input_image(image: Map, low: Level = 0.0, high: Level = 1.0) -> Image.Image:
         raise invalid("picture_png", "the image", "of shape (C, H, W), (C, L) or (F,)",
                       f"shape {array.shape}", "Take one sample of the batch")  # fmt: skip
     black, white = (np.reshape(level, (-1, 1, 1)) for level in (low, high))
+    if len({len(black), len(white), len(array)} - {1}) > 1:
+        raise invalid("picture_png", "low and high", "one number, or one per channel",
+                      f"{len(black)} and {len(white)} for {len(array)} channels",
+                      "Give what is black and what is white")  # fmt: skip
     shown = np.clip((array - black) / np.where(white > black, white - black, 1.0), 0, 1)
     pixels = np.rint((shown if len(shown) == 3 else shown.mean(0, keepdims=True)) * 255)
     grey_or_rgb = pixels.astype(np.uint8).transpose(1, 2, 0)

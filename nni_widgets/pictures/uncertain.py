@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from nni_widgets.engine.uncertainty.explanations import UncertainAttribution
 from nni_widgets.errors import invalid
 from nni_widgets.params import as_code
-from nni_widgets.pictures.explain import class_names, picture_range
+from nni_widgets.pictures.explain import output_names, picture_range
 from nni_widgets.pictures.figure import Panel, figure_png
 from nni_widgets.pictures.heatmap import Scale, heatmap, scale_of
 from nni_widgets.pictures.numbers import number
@@ -36,9 +36,7 @@ class ShownUncertain:
 
     def maps(self, i: int = 0) -> dict[str, tuple[Tensor, Scale]]:
         """Mean, deviation and agreement of picture ``i``, ``(H, W)`` each, with their scales."""
-        if not 0 <= i < len(self.found.x):
-            expected = f"a picture from 0 to {len(self.found.x) - 1}"
-            raise invalid("show", "i", expected, repr(i), "Choose one of the batch")
+        i = self._picture(i)
         found, part = self.found, slice(i, i + 1)
         mean = heatmap(found.mean[part], found.method.channels)[0]
         deviation = heatmap(found.deviation[part], "max")[0]
@@ -52,17 +50,17 @@ class ShownUncertain:
         """What is explained of picture ``i``, in words."""
         if self.found.selection is None:
             return "what each sample predicts"
-        return names_of(self.found.selection, self.classes, len(self.found.x))[i]
+        return names_of(self.found.selection, self.classes, len(self.found.x))[self._picture(i)]
 
     def votes(self, i: int) -> str:
         """What the samples predict for picture ``i``: each class and how often, most first."""
-        counts = self.found.prediction.votes[i].tolist()
+        counts = self.found.prediction.votes[self._picture(i)].tolist()
         order = sorted(range(len(counts)), key=lambda k: -counts[k])
         return ", ".join(f"{self.classes[k]} ({counts[k]})" for k in order if counts[k])
 
     def doubt(self, i: int) -> str:
         """The entropy of picture ``i``, and which part of it is due to the samples' difference."""
-        prediction = self.found.prediction
+        prediction, i = self.found.prediction, self._picture(i)
         entropy = number(float(prediction.entropy[i]), largest=1)
         information = number(float(prediction.mutual_information[i]), largest=1)
         return f"entropy {entropy}, mutual information {information}"
@@ -93,6 +91,12 @@ class ShownUncertain:
         shown = self._figure(list(range(min(_SHOWN, len(self.found.x)))))
         return {"image/png": base64.b64encode(shown).decode("ascii"), "text/plain": repr(self)}
 
+    def _picture(self, i: int) -> int:
+        if i not in range(len(self.found.x)):
+            expected = f"a picture from 0 to {len(self.found.x) - 1}"
+            raise invalid("show", "i", expected, repr(i), "Choose one of the batch")
+        return int(i)
+
     def _figure(self, pictures: list[int]) -> bytes:
         found = self.found
         panels = [
@@ -109,8 +113,7 @@ class ShownUncertain:
 
 def shown_uncertain(found: UncertainAttribution, model: nn.Module) -> ShownUncertain:
     """An uncertain attribution as pictures: mean, deviation and sign agreement."""
-    count = found.prediction.logits.shape[2]
-    classes = class_names(model) or tuple(map(str, range(count)))
+    classes = output_names(model, found.prediction.logits.shape[2])
     return ShownUncertain(found, classes, *picture_range(model, found.x))
 
 

@@ -85,13 +85,26 @@ def peak_in_box(maps: Tensor, boxes: Tensor, margin: int = 0) -> Tensor:
     than by half of its cell. Of values that are equal but for rounding, the first counts.
 
     Shape: maps (n, H, W) or (n, 1, H, W) as large as the pictures, boxes (n, 4) as those of
-    :class:`Cluttered`. Returns: bool (n,). Source: Zhang et al. 2016, sec. 4.1 (pointing game).
+    :class:`Cluttered`. Returns: bool (n,). Raises ``ValueError`` for other shapes and for maps
+    that are not finite. Source: Zhang et al. 2016, sec. 4.1 (pointing game).
     """
+    _check_maps(maps, boxes)
     values = maps.flatten(1)
     largest = values.amax(1, keepdim=True)
     places = (values >= largest - ROUNDING * largest.abs()).int().argmax(1)
     place = torch.stack([places // maps.shape[-1], places % maps.shape[-1]], 1)
     return ((boxes[:, :2] - margin <= place) & (place < boxes[:, 2:] + margin)).all(1)
+
+
+def _check_maps(maps: Tensor, boxes: Tensor) -> None:
+    flat = maps.ndim == 3 or (maps.ndim == 4 and maps.shape[1] == 1)
+    if not flat or boxes.shape != (len(maps), 4):
+        given = f"{tuple(maps.shape)} and {tuple(boxes.shape)}"
+        expected, action = "(n, H, W) and (n, 4)", "Give one map and one box for each picture"
+        raise invalid("peak_in_box", "the shapes of maps and boxes", expected, given, action)
+    if not maps.isfinite().all():
+        action = "Look at the method that made them"
+        raise invalid("peak_in_box", "maps", "finite", "NaN or infinite numbers", action)
 
 
 class Clutterer:

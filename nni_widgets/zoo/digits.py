@@ -54,9 +54,12 @@ class Digits:
         return self._labels.clone()
 
     def of(self, label: int, n: int = 1) -> Tensor:
-        """The first ``n`` pictures of the class ``label``, (n, 1, 28, 28)."""
+        """The first ``n`` pictures of the class ``label``, (n, 1, 28, 28).
+
+        Raises ``ValueError`` for a class without pictures in this set, and for more than there are.
+        """
         places = self._of(label, "of")
-        if n not in range(1, len(places) + 1):
+        if not isinstance(n, SupportsIndex) or n not in range(1, len(places) + 1):
             raise ValueError(
                 f"{type(self).__name__}.of: n must be a whole number from 1 to {len(places)}; "
                 f"got {n!r}. This set has {len(places)} pictures of {label}."
@@ -64,7 +67,10 @@ class Digits:
         return self[places[:n]][0]
 
     def mean_of(self, label: int) -> Tensor:
-        """The mean of all pictures of the class ``label``, (1, 1, 28, 28)."""
+        """The mean of all pictures of the class ``label``, (1, 1, 28, 28).
+
+        Raises ``ValueError`` for a class without pictures in this set.
+        """
         return self[self._of(label, "mean_of")][0].mean(0, keepdim=True)
 
     def _of(self, label: int, who: str) -> Tensor:
@@ -73,23 +79,33 @@ class Digits:
                 f"{type(self).__name__}.{who}: label must be a class from 0 to "
                 f"{len(self.classes) - 1}; got {label!r}. Name one of them."
             )
-        return (self._labels == label).nonzero().flatten()
+        places = (self._labels == label).nonzero().flatten()
+        if not len(places):
+            raise ValueError(
+                f"{type(self).__name__}.{who}: label must be a class of this set; got {label!r}, "
+                "of which there is no picture. Take more pictures or another class."
+            )
+        return places
 
     def __repr__(self) -> str:
         return f"Digits({len(self):,} pictures of 28 x 28 pixels in [0, 1], classes 0 to 9)"
 
 
-@functools.cache
 def digits(split: str = "test") -> Digits:
     """MNIST's 10,000 test digits or its 60,000 training digits.
 
     Raises ``FileNotFoundError`` for "train" where only the wheel is installed: the training set
-    is part of the repository.
+    is part of the repository; ``ValueError`` for any other split.
     """
-    if split not in FILES:
+    if not isinstance(split, str) or split not in FILES:
         raise ValueError(
-            f'digits: split must be "test" or "train"; got {split!r}. Choose one of the two.'
+            f'digits: split must be "test" or "train"; got {split!r:.80}. Choose one of the two.'
         )
+    return _stored(split)
+
+
+@functools.cache
+def _stored(split: str) -> Digits:
     path = FILES[split]
     if not path.exists():
         raise FileNotFoundError(

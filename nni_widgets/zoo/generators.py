@@ -8,6 +8,7 @@ global random state alone.
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -207,7 +208,7 @@ class Autoencoder(nn.Module):
 
 
 def _check_count(n: int) -> None:
-    if type(n) is not int or n < 1:
+    if not isinstance(n, Integral) or isinstance(n, bool) or n < 1:
         raise invalid("sample", "n", "a whole number of at least 1", repr(n), "Try 16")
 
 

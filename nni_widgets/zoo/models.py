@@ -13,7 +13,9 @@ from safetensors.torch import load as read_weights
 from torch import nn
 
 from nni_widgets.zoo.designs import DESIGNS, Design
-from nni_widgets.zoo.wrap import wrap as wrap
+from nni_widgets.zoo.wrap import wrap
+
+__all__ = ["Card", "card", "load", "names", "wrap"]
 
 MANY = 20
 WEIGHTS = Path(__file__).with_name("weights")
@@ -48,17 +50,25 @@ class Card:
 
     @property
     def test_accuracy(self) -> float:
-        """The accuracy of a classifier on its test data. Raises ``ValueError`` for other models."""
+        """The accuracy on the test data. Raises ``ValueError`` if it is not among the figures."""
         if "test accuracy" not in self.figures:
             raise ValueError(
-                f"models: a test accuracy must be that of a classifier; got {self.name}, which "
-                f"makes {self.makes}. Look at figures."
+                f"models: a test accuracy must be among the figures of a card; got {self.name}, "
+                f"which has {', '.join(self.figures)}. Look at figures."
             )
         return self.figures["test accuracy"]
 
     @property
     def seed(self) -> int:
-        """The seed of all that is random in the training."""
+        """The seed of all that is random in the training.
+
+        Raises ``ValueError`` for a model that was not trained by this project.
+        """
+        if "seed" not in self.recipe:
+            raise ValueError(
+                f"models: a seed must be that of a model with a recipe; got {self.name}, which was "
+                "trained elsewhere. Look at optimizer."
+            )
         return int(self.recipe["seed"])
 
     def _class_names(self) -> str:
@@ -114,7 +124,7 @@ def names() -> tuple[str, ...]:
 
 
 def card(name: str, folder: Path = WEIGHTS) -> Card:
-    """The model card of a trained model."""
+    """The model card of a trained model. Raises ``ValueError`` for a name that is not known."""
     _design(name)
     path = folder / f"{name}.json"
     try:
@@ -135,6 +145,8 @@ def load(name: str, folder: Path = WEIGHTS) -> nn.Module:
     """A trained model, in evaluation mode; each call gives a fresh one.
 
     The model carries ``classes``, ``low``, ``high`` and ``input_shape`` as plain attributes.
+    Raises ``ValueError`` for a name that is not known and for weights that are not those of the
+    card, ``ModuleNotFoundError`` for "photos" without the extra of that name.
     """
     design, facts = _design(name), card(name, folder)
     model = design.build()
@@ -149,9 +161,9 @@ def load(name: str, folder: Path = WEIGHTS) -> nn.Module:
 
 
 def _design(name: str) -> Design:
-    if name not in DESIGNS:
+    if not isinstance(name, str) or name not in DESIGNS:
         raise ValueError(
-            f"models: a name must be one of {', '.join(DESIGNS)}; got {name!r}. "
+            f"models: a name must be one of {', '.join(DESIGNS)}; got {name!r:.80}. "
             "Choose one of these."
         )
     return DESIGNS[name]

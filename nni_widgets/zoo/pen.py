@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from numbers import Integral, Real
 
 import numpy as np
 import torch
@@ -42,7 +43,13 @@ def draw_onto(picture: Tensor, stroke: Stroke, width: float = 2.5) -> Tensor:
     A pixel whose centre has the distance d from the stroke becomes at least
     clamp(width / 2 + 1/2 - d, 0, 1). Drawing a stroke piece by piece, with a shared point
     between the pieces, gives the same picture as drawing it at once.
+    Raises ``TypeError`` for a picture that holds no such numbers.
     """
+    if not isinstance(picture, Tensor) or picture.ndim < 2 or not picture.is_floating_point():
+        raise TypeError(
+            "drawing: the picture must be a tensor of shape (..., H, W) of floating-point numbers; "
+            f"got {picture!r:.80}. Make one by torch.zeros(28, 28)."
+        )
     if not _is_length(width):
         raise ValueError(
             f"drawing: width must be a finite number of pixels above 0; got {width!r}. "
@@ -101,8 +108,8 @@ def _points(stroke: Stroke) -> np.ndarray:
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and value >= 1
+    return isinstance(value, Integral) and int(value) >= 1
 
 
 def _is_length(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value) and value > 0
+    return isinstance(value, Real) and math.isfinite(value) and float(value) > 0

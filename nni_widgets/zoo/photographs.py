@@ -5,6 +5,7 @@ import functools
 import json
 import operator
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import ClassVar, SupportsIndex
 
@@ -143,10 +144,10 @@ def _listed(names: str | Sequence[str | SupportsIndex]) -> tuple[str | SupportsI
 
 
 def _side(size: object, who: str) -> int:
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+    if isinstance(size, bool) or not isinstance(size, Integral) or size < 1:
         expected = "a whole number of pixels, at least 1"
         raise invalid(who, "size", expected, repr(size), "Use 224 for the network of photographs")
-    return size
+    return int(size)
 
 
 def _unit_range(pixels: Tensor) -> Tensor:

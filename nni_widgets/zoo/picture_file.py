@@ -59,7 +59,7 @@ def _reading(who: str) -> Iterator[None]:
     """Whatever a broken file brings Pillow to raise, told in one sentence."""
     try:
         yield
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large(who, "far more") from error
     except _BROKEN as error:
         given = f"{type(error).__name__}: {error}".splitlines()[0]
@@ -82,7 +82,12 @@ def _moves(image: Image.Image) -> bool:
 def _eight_bits(image: Image.Image) -> Image.Image:
     if not image.mode.startswith("I"):
         return image
-    return Image.fromarray((np.asarray(image) // 256).astype(np.uint8))
+    values = np.asarray(image)
+    grey = Image.fromarray((values // 256).astype(np.uint8))
+    if "transparency" in image.info:
+        seen = values != image.info["transparency"]
+        grey.putalpha(Image.fromarray(255 * seen.astype(np.uint8)))
+    return grey
 
 
 def _on_ground(image: Image.Image, colour: str) -> Image.Image:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, cast
 
 import numpy as np
@@ -214,7 +214,11 @@ def _shape(input_shape: Sequence[int] | None) -> tuple[int, ...] | None:
     if input_shape is None:
         return None
     shape = tuple(input_shape) if isinstance(input_shape, (tuple, list)) else ()
-    if not shape or not all(type(side) is int and side > 0 for side in shape):
+    if not shape or not all(map(_is_side, shape)):
         expected, action = "the shape of one sample, (C, H, W)", "Leave the batch out"
         raise invalid("wrap", "input_shape", expected, repr(input_shape), action)
-    return shape
+    return tuple(map(int, shape))
+
+
+def _is_side(side: object) -> bool:
+    return isinstance(side, Integral) and not isinstance(side, bool) and int(side) > 0

@@ -1,6 +1,6 @@
 """A graph that begins at a layer: equal to the tape wherever it is used, and used nearly always."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -140,6 +140,25 @@ def test_a_part_that_is_not_differentiated_is_left_to_the_tape() -> None:
     x = NETS["plain"].input()
     op = Op("relu", "", (), (), (), (model.conv(x).relu().detach(),), torch.relu, (), {}, call=2)
     assert above("test", model, x, "relu", lambda: op, start_at) is None
+
+
+@pytest.fixture
+def hook_on_all_modules() -> Iterator[None]:
+    def doubled(module: nn.Module, given: object, made: Tensor) -> Tensor | None:
+        return made * 2 if type(module) is nn.Sequential else None
+
+    hook = nn.modules.module.register_module_forward_hook(doubled)
+    yield
+    hook.remove()
+
+
+@pytest.mark.usefixtures("hook_on_all_modules")
+def test_a_hook_on_all_modules_is_part_of_the_model() -> None:
+    model, x = build(NETS["plain"])
+    assert type(model) is nn.Sequential
+    part = begun_at(model, x, "1")
+    assert part is not None
+    assert_near(part.logits, model(x).detach(), 1e-12)
 
 
 @pytest.mark.parametrize("how", ["hook", "forward"])

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -18,9 +19,12 @@ from nni_widgets.engine.methods import (
     IntegratedGradients,
     Method,
     Occlusion,
+    SimpleTaylor,
     SmoothGrad,
     as_method,
 )
+from nni_widgets.engine.methods.fluctuation import fluctuation
+from nni_widgets.engine.methods.taylor import NearestRoot
 from nni_widgets.engine.rules import Epsilon, Gamma, Pass, ZBox
 from nni_widgets.engine.targets import Difference
 from nni_widgets.errors import UnsupportedOperation
@@ -97,6 +101,22 @@ def test_a_large_sum_of_finite_pixels_is_not_refused() -> None:
     assert Gradient()(model, x, 0).tolist() == [[1.0, -0.5]]
 
 
+@EACH
+def test_samples_without_a_number(method: Method) -> None:
+    refusal(lambda: method(nn.Flatten().eval(), torch.rand(2, 0)), "x", "shape (2, 0)")
+
+
+@pytest.mark.parametrize("corner", [(0.0, 0.0), ("a", 0), (0,), (-1, 0), (3, 0)])
+def test_a_corner_of_no_window(corner: tuple[object, ...]) -> None:
+    x = plain()[1]
+    refusal(lambda: Occlusion().cover(x, *corner), "the corner of the window")  # type: ignore[arg-type]
+
+
+def test_a_seed_too_large() -> None:
+    model, x = plain()
+    refusal(lambda: fluctuation(model, x, seed=10**20), "seed", "2,147,483,648")
+
+
 # --- The target -----------------------------------------------------------------------------------
 
 TARGETS: dict[str, tuple[object, tuple[str, ...]]] = {
@@ -124,6 +144,42 @@ TARGETS: dict[str, tuple[object, tuple[str, ...]]] = {
 def test_the_target(method: Method, target: object, words: tuple[str, ...]) -> None:
     model, x = plain(method)
     refusal(lambda: method(model, x, target), *words)  # type: ignore[arg-type]
+
+
+FOR_SOME_ROWS: list[Method] = [
+    Occlusion(window=2, stride=1),
+    IntegratedGradients(),
+    SmoothGrad(),
+    SimpleTaylor(root=NearestRoot()),
+    SimpleTaylor(root=[0.0, 1.0]),
+]
+
+
+@pytest.mark.parametrize("method", FOR_SOME_ROWS, ids=repr)
+def test_a_function_that_answers_for_as_many_rows_as_x_had(method: Method) -> None:
+    """One number for a chunk of rows would be taken for the score of each."""
+    model, x = plain()
+    given: tuple[str, ...] = ("one finite score per sample", "got shape (1,)")
+    if method == FOR_SOME_ROWS[-1]:  # one row at a time
+        assert torch.equal(method(model, x[:1], lambda f: f[:1, 2]), method(model, x[:1], 2))
+    else:
+        refusal(lambda: method(model, x[:1], lambda f: f[:1, 2]), *given)
+
+
+def test_a_target_that_is_written_to_later() -> None:
+    model, x = plain()
+    for target in (torch.tensor([1, 2]), np.array([1, 2])):
+        (result,) = Gradient().steps(model, x, target)
+        target += 1
+        assert result.score.tolist() == model(x)[[0, 1], [1, 2]].tolist()
+
+
+def test_whole_numbers_of_numpy() -> None:
+    model, x = plain()
+    difference = Difference(np.int64(0), np.int64(2))
+    assert repr(difference) == "Difference(first=0, second=2)"
+    assert torch.equal(Gradient()(model, x, difference), Gradient()(model, x, Difference(0, 2)))
+    assert GuidedBackprop(layer="0", channel=np.int64(1)) == GuidedBackprop(layer="0", channel=1)
 
 
 # --- The model ------------------------------------------------------------------------------------

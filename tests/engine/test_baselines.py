@@ -351,3 +351,16 @@ def test_numbers_and_stacks_that_make_no_sense() -> None:
     refusal(lambda: Blur()(torch.rand(2, 5)), "Blur: x", "(2, 5)")
     method = IntegratedGradients(baseline=Blur())
     refusal(lambda: method(*build(NETS["mlp"])), "IntegratedGradients: x", "to blur")
+
+
+def test_many_steps_do_not_stand_still_in_half_precision() -> None:
+    model, x = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).eval(), torch.rand(1, 1, 2, 2)
+    expected = IntegratedGradients(n_steps=1)(model.bfloat16(), x.bfloat16(), 0)
+    assert_near(IntegratedGradients(n_steps=1000)(model, x.bfloat16(), 0), expected, 0.01)
+
+
+def test_a_baseline_too_large_for_the_dtype_of_x_is_told() -> None:
+    model, x = build(NETS["plain"], torch.float32)
+    for value in (1e300, torch.full((6, 6), 1e300, dtype=torch.float64)):
+        method = IntegratedGradients(baseline=value)
+        refusal(lambda method=method: method(model, x), "baseline", "torch.float32")

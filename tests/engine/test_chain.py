@@ -120,6 +120,17 @@ def _given_a_forward_as_a_whole(model: nn.Sequential) -> None:
     model.forward = lambda x: 2 * forward(x)  # type: ignore[method-assign]
 
 
+def _given_a_convolution(model: nn.Sequential) -> None:
+    """What people do to let pictures be tiled without a seam."""
+    conv = model[0]
+    conv._conv_forward = lambda x, w, b: 2 * nn.Conv2d._conv_forward(conv, x, w, b)
+
+
+def _given_a_call(model: nn.Sequential) -> None:
+    relu = model[1]
+    relu._call_impl = lambda x: 2 * relu.forward(x)
+
+
 def _of_another_class(model: nn.Sequential) -> None:
     model[0] = Own(2, 4, 3, padding=1)
 
@@ -140,6 +151,7 @@ def _pruned(model: nn.Sequential) -> None:
     "change",
     [
         *(_hooked, _hooked_before, _hooked_as_a_whole, _hooked_inside, _given_a_forward),
+        *(_given_a_convolution, _given_a_call),
         *(_given_a_forward_as_a_whole, _of_another_class, _reflecting, _parametrized, _pruned),
     ],
 )
@@ -152,6 +164,28 @@ def test_what_does_more_than_its_modules_is_watched(
     assert links(model) is None
     model.eval()
     assert torch.equal(record(model, pixels()).logits, model(pixels()))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [(nn.ReLU, "forward"), (nn.Sequential, "forward"), (nn.Conv2d, "_conv_forward")],
+)
+def test_a_class_that_was_given_another_method_is_watched(
+    kind: type[nn.Module], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, given = chain(nn.ReLU()), getattr(kind, name)
+    monkeypatch.setattr(kind, name, lambda *args: 2 * given(*args))
+    assert links(model) is None
+    assert torch.equal(record(model, pixels()).logits, model(pixels()))
+
+
+def test_a_child_that_is_none_fails_as_it_does_in_the_model() -> None:
+    model = chain(nn.ReLU())
+    model.register_module("left out", None)
+    with pytest.raises(TypeError, match="NoneType"):
+        model(pixels())
+    with pytest.raises(ValueError, match="'NoneType' object is not callable"):
+        record(model, pixels())
 
 
 def test_a_hook_on_all_modules_is_seen() -> None:

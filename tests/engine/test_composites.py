@@ -1,8 +1,10 @@
 """Which rule acts where."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nni_widgets.engine.canonizers import canonical
 from nni_widgets.engine.composites import (
@@ -20,7 +22,7 @@ from nni_widgets.engine.composites import (
     assign,
 )
 from nni_widgets.engine.doctor import diagnose
-from nni_widgets.engine.methods import LRP
+from nni_widgets.engine.methods import LRP, Gradient
 from nni_widgets.engine.rules import (
     AlphaBeta,
     Derivative,
@@ -39,7 +41,7 @@ from nni_widgets.engine.rules import (
     ZPlus,
 )
 from nni_widgets.engine.tape import record
-from tests.oracle.nets import NETS
+from tests.oracle.nets import NETS, Net
 
 from .common import assert_near, build
 
@@ -298,3 +300,40 @@ def test_composites_are_values() -> None:
     assert LRP(rules=Gamma()) == LRP(rules=Uniform(rule=Gamma()))
     assert as_composite(EpsilonPlus()) is not None
     assert LRP() == LRP(rules=EpsilonGammaBox())
+
+
+@pytest.mark.parametrize(
+    "function", [lambda x: x - x.mean((1, 2, 3), keepdim=True), lambda x: x.flip(3) + x]
+)
+def test_a_sum_of_two_signals_before_the_first_layer(
+    function: Callable[[Tensor], Tensor],
+) -> None:
+    """It is no shift by a constant: each gets what it contributed."""
+    layers = {"conv": nn.Conv2d(2, 3, 3, bias=False), "head": nn.Linear(12, 3, bias=False)}
+    model = Net(lambda net, x: net.head(net.conv(function(x)).relu().flatten(1)), **layers)
+    model, x = model.double().eval(), torch.rand(2, 2, 4, 4, dtype=torch.float64)
+    assert_near(LRP(rules=Zero())(model, x, 1), x * Gradient()(model, x, 1), 1e-6)
+    LRP()(model, x)
+
+
+def test_a_network_without_weights_keeps_its_relevance() -> None:
+    model, x = nn.Sequential(nn.ReLU(), nn.Flatten()).eval(), torch.rand(2, 1, 2, 2)
+    expected = torch.zeros(2, 4).index_fill_(1, torch.tensor([3]), 1).view_as(x) * x
+    assert torch.equal(LRP(rules=Epsilon())(model, x, 3), expected)
+
+
+def _standardised(x: Tensor) -> Tensor:
+    with torch.no_grad():
+        mean, spread = x.mean((1, 2, 3), keepdim=True), x.std((1, 2, 3), keepdim=True)
+    return (x - mean) / spread
+
+
+@pytest.mark.parametrize("units", [_standardised, lambda x: x.masked_fill(x < 0.2, 0)])
+def test_each_picture_has_a_box_of_its_own_where_its_units_are(
+    units: Callable[[Tensor], Tensor],
+) -> None:
+    layers = {"conv": nn.Conv2d(2, 3, 3), "head": nn.Linear(12, 3)}
+    model = Net(lambda net, x: net.head(net.conv(units(x)).relu().flatten(1)), **layers)
+    x = torch.rand(3, 2, 4, 4, dtype=torch.float64) * torch.tensor([0.3, 0.6, 1]).view(3, 1, 1, 1)
+    together = LRP()(model.double().eval(), x, 1)
+    assert_near(together, torch.cat([LRP()(model, one[None], 1) for one in x]), 1e-12)

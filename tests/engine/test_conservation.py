@@ -1,6 +1,7 @@
 """What happens to the sum: at every operation, arrived = handed on + lost."""
 
 import warnings
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -23,7 +24,7 @@ from nni_widgets.engine.rules import (
 from tests.oracle import lrp
 from tests.oracle.graph import Affine
 from tests.oracle.lrp import normalise
-from tests.oracle.nets import NETS, TROUBLE, select
+from tests.oracle.nets import NETS, TROUBLE, Net, select
 from tests.oracle.random_nets import random_net
 
 from .common import DTYPES, assert_near, build, hand, with_layers
@@ -227,3 +228,21 @@ def test_rounding_noise_where_nothing_is_does_not_grow(rule: Rule) -> None:
         with torch.backends.mkldnn.flags(enabled=False):
             found = LRP(rules=rules)(model.float(), x)
     assert_near(found.double(), expected, 1e-4)
+
+
+@pytest.mark.parametrize(
+    "moved", [lambda y: y.transpose(0, 1).relu().transpose(0, 1), lambda y: y + y.mean() - y.mean()]
+)
+def test_the_books_of_a_network_that_moves_or_joins_its_samples(
+    moved: Callable[[Tensor], Tensor],
+) -> None:
+    """Where they are moved, each sample keeps its own books."""
+    layers = {"conv": nn.Conv2d(2, 3, 3), "head": nn.Linear(12, 3)}
+    model = Net(lambda net, x: net.head(moved(net.conv(x)).flatten(1)), **layers).double().eval()
+    result = with_layers(LRP(rules=Zero()), model, torch.rand(2, 2, 4, 4, dtype=torch.float64))
+    for layer in result.layers:
+        torch.testing.assert_close(layer.arrived.sum(), layer.relevance.sum())
+    kinds = {layer.kind: layer.arrived for layer in result.layers}
+    if "transpose" in kinds:
+        torch.testing.assert_close(kinds["relu"], kinds["transpose"])
+        torch.testing.assert_close(kinds["relu"], kinds["conv2d"])

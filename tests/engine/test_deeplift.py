@@ -579,6 +579,29 @@ def test_a_maximum_with_a_constant_is_a_nonlinearity(
         assert gap(method, model, x, 1) < 1e-12
 
 
+STRANGE: dict[str, Callable[[Tensor], Tensor]] = {
+    "falls, then relu": lambda h: (h.abs() - 0.3).relu(),
+    "steep at 0": lambda h: h.relu().sqrt(),
+    "no root below 0": lambda h: (h.relu() + 0.01).sqrt(),
+    "no logarithm below 0": lambda h: (h.relu() + 0.01).log(),
+    "no power below 0": lambda h: (h.relu() + 0.01).pow(1.5),
+}
+
+
+@pytest.mark.parametrize("step", STRANGE.values(), ids=STRANGE)
+@pytest.mark.parametrize("word", WORDS[1:])
+def test_no_rule_gives_nan(step: Callable[[Tensor], Tensor], word: str) -> None:
+    """Parts of a change may be 0, or lead where a function has no value or an infinite slope."""
+    torch.manual_seed(0)
+    layers = {"fc": nn.Linear(6, 9, bias=False), "head": nn.Linear(9, 3)}
+    model, x = (
+        Net(lambda net, x: net.head(step(net.fc(x))), **layers).double().eval(),
+        torch.rand(5, 6),
+    )
+    for reference in (0.0, 0.3):
+        assert gap(everywhere(word, reference), model, x.double(), 1) < 1e-12
+
+
 @pytest.mark.parametrize(
     ("step", "name"),
     [
@@ -642,6 +665,22 @@ def test_half_precision_stays_half(word: str, dtype: torch.dtype, near: float) -
     values = everywhere(word, 0.3)(model.to(dtype), x.to(dtype), 1)
     assert values.dtype == dtype
     assert_near(values, expected, near)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_long_mean_does_not_stand_still_in_half_precision(dtype: torch.dtype) -> None:
+    model, x = build(NETS["plain"])
+    method = DeepLIFT(reference=[0.5] * 600)
+    expected = DeepLIFT(reference=0.5)(model.to(dtype), x.to(dtype), 1)
+    assert_near(method(model, x.to(dtype), 1), expected, 0.02)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_several_references_where_the_logits_have_another_dtype(dtype: torch.dtype) -> None:
+    inner, x = build(NETS["plain"])
+    model = Net(lambda net, x: net.inner(x).float(), inner=inner.to(dtype)).eval()
+    (result,) = DeepLIFT(reference=[0.0, 0.5]).steps(model, x.to(dtype), 1)
+    assert (result.values.dtype, result.reference_score.dtype) == (dtype, torch.float32)
 
 
 # --- Several references, targets ------------------------------------------------------------------

@@ -11,12 +11,13 @@ from nni_widgets.engine.methods import (
     Gradient,
     GuidedBackprop,
     IntegratedGradients,
+    Method,
     SmoothGrad,
     as_method,
 )
 from nni_widgets.engine.rules import Epsilon, ZBox
 from nni_widgets.engine.synthesis import ActivationMaximization, Logit, Unit
-from tests.oracle.nets import NETS, TROUBLE
+from tests.oracle.nets import NETS, TROUBLE, Net
 
 from .common import build
 
@@ -165,3 +166,21 @@ def test_errors_call_an_own_function_by_its_name() -> None:
     model, x = build(NETS["plain"])
     (text,) = words(diagnose(model.train(), x, own_logit), "error")
     assert text.startswith("own_logit: the model must be in evaluation mode; ")
+
+
+@pytest.mark.parametrize(
+    "method", [LRP(), Gradient(), SmoothGrad(), IntegratedGradients()], ids=str
+)
+def test_inference_mode_changes_no_finding(method: Method) -> None:
+    model, x = build(NETS["plain"])
+    with torch.inference_mode():
+        made_here = x.clone()
+        inside = diagnose(model, x, method)
+    assert str(inside) == str(diagnose(model, made_here, method)) == str(diagnose(model, x, method))
+
+
+@pytest.mark.parametrize("method", [Gradient(), SmoothGrad(), IntegratedGradients()], ids=str)
+def test_a_gradient_that_is_not_finite(method: Method) -> None:
+    model = Net(lambda net, x: net.fc(x.flatten(1).sqrt()), fc=nn.Linear(4, 2)).eval()
+    report = diagnose(model, torch.tensor([[[0.0, 1.0, 1.0, 1.0]], [[1.0, 1.0, 1.0, 2.0]]]), method)
+    assert "the gradient of 1 of 2 samples is NaN or infinite" in words(report, "error")[0]

@@ -17,13 +17,14 @@ from nni_widgets.engine.methods.gradients import (
     Saliency,
     Sensitivity,
 )
+from nni_widgets.engine.methods.guided import GuidedBackprop
 from nni_widgets.engine.methods.noise import deviation, noise
 from nni_widgets.engine.methods.path import IntegratedGradients
 from nni_widgets.engine.methods.taylor import NearestRoot, SimpleTaylor
 from nni_widgets.engine.targets import Difference, Target
 from nni_widgets.pictures.explain import explain
 from tests.oracle.closed_forms import Quadratic, ReluRidge, Ridge
-from tests.oracle.nets import NETS, select
+from tests.oracle.nets import NETS, Net, select
 
 from .common import DTYPES, TOLERANCE, assert_near, build
 from .test_bad_input import refusal
@@ -443,3 +444,43 @@ def test_the_doctor_sees_a_root_where_the_gradient_is_zero() -> None:
     (finding,) = SimpleTaylor().examine(model, x)
     assert "2 of 2 samples the gradient is 0 at the root" in str(finding)
     assert not SimpleTaylor(root=0.5).examine(model, x)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_the_nearest_root_where_the_logits_have_another_dtype(dtype: torch.dtype) -> None:
+    inner, x = build(NETS["plain"])
+    model = Net(lambda net, x: net.inner(x).float(), inner=inner.to(dtype)).eval()
+    method = SimpleTaylor(root=NearestRoot())
+    assert_near(method(model, x.to(dtype), 0), method(inner.double(), x, 0), 0.3)
+
+
+def test_the_nearest_root_of_a_score_with_a_tiny_gradient_in_half_precision() -> None:
+    model = nn.Linear(400, 1, bias=False).eval()
+    with torch.no_grad():
+        model.weight.fill_(1e-4)
+    values = SimpleTaylor(root=NearestRoot())(model.half(), torch.ones(1, 400).half(), 0)
+    assert_near(values.sum(), torch.tensor(0.04), 0.05)
+
+
+@pytest.mark.parametrize("method", [Gradient(), GuidedBackprop()], ids=repr)
+def test_the_logits_stay_though_the_model_writes_to_its_output(method: Method) -> None:
+    kept: list[Tensor] = []
+
+    def forward(net: nn.Module, x: Tensor) -> Tensor:
+        for output in kept:
+            output.detach().zero_()
+        kept.append(net.fc(x.flatten(1)))  # type: ignore[operator]
+        return kept[-1]
+
+    model, x = Net(forward, fc=nn.Linear(4, 2)).eval(), torch.rand(2, 1, 2, 2)
+    (result,) = method.steps(model, x, 0)
+    score = result.score.clone()
+    model(x)
+    assert torch.equal(result.score, score)
+
+
+def test_noise_is_drawn_on_the_cpu_whatever_the_default_device() -> None:
+    x, copies = torch.rand(1, 1, 2, 2), torch.arange(2)
+    expected = noise(copies, x, 0)
+    with torch.device("meta"):
+        assert torch.equal(noise(copies, x, 0), expected)

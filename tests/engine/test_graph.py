@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 import nni_widgets as nni
 from nni_widgets.engine.graph import follow
-from nni_widgets.engine.methods import DeconvNet, GuidedBackprop
+from nni_widgets.engine.methods import DeconvNet, GuidedBackprop, Method
 from tests.oracle.nets import NETS, TROUBLE
 
 from .common import assert_near, build, with_layers
@@ -15,7 +15,9 @@ SOUND = [name for name, case in NETS.items() if not case.tags & (TROUBLE | {"sto
 
 
 def known(model: nn.Module, x: Tensor) -> bool:
-    return follow(model(x.clone().requires_grad_().clone()), lambda signal: signal, masked=True)
+    output = model(x.clone().requires_grad_().clone())
+    with follow(output, lambda signal: signal, masked=True) as is_known:
+        return is_known
 
 
 @pytest.mark.parametrize("method", [GuidedBackprop(), DeconvNet()], ids=str)
@@ -61,7 +63,26 @@ def test_only_activations_are_hooked() -> None:
     x = torch.tensor([[1.0, 1.0]], requires_grad=True)
     arrived = []
     output = model(x)
-    assert follow(output, lambda signal: arrived.append(signal) or signal, masked=True)
-    output.sum().backward()
+    with follow(output, lambda signal: arrived.append(signal) or signal, masked=True) as is_known:
+        assert is_known
+        output.sum().backward()
     (signal,) = arrived
     assert signal.tolist() == [[2.0, -3.0]]
+
+
+@pytest.mark.parametrize("method", [GuidedBackprop(), DeconvNet()], ids=str)
+def test_a_part_of_the_graph_that_the_model_keeps_stays_as_it_was(method: Method) -> None:
+    class Kept(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.raw = nn.Parameter(torch.ones(3, 4))
+            self.weight = self.raw.relu()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return -(x @ self.weight.T).relu()
+
+    model, x = Kept().eval(), torch.rand(2, 4)
+    (expected,) = torch.autograd.grad(model(x).sum(), model.raw, retain_graph=True)
+    method(model, x)
+    (gradient,) = torch.autograd.grad(model(x).sum(), model.raw)
+    assert torch.equal(gradient, expected)

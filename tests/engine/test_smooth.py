@@ -1,7 +1,10 @@
 """SmoothGrad, SmoothGrad² and VarGrad against the papers' sums over the same noise, in float64."""
 
 import copy
+import weakref
+from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +12,7 @@ from torch import Tensor, nn
 
 from nni_widgets.engine.doctor import diagnose
 from nni_widgets.engine.methods import chunks
-from nni_widgets.engine.methods.base import AnyMethod, Method
+from nni_widgets.engine.methods.base import AnyMethod, Method, Result
 from nni_widgets.engine.methods.gradients import Gradient, Saliency, Sensitivity
 from nni_widgets.engine.methods.guided import GuidedBackprop
 from nni_widgets.engine.methods.path import IntegratedGradients
@@ -211,3 +214,45 @@ def test_what_is_refused(kind: type[SmoothGrad]) -> None:
     refusal(lambda: kind()(model, x.double()), kind.__name__, "torch.float32")
     bad = kind(of=IntegratedGradients(baseline=torch.zeros(5)))
     refusal(lambda: bad(model, x), "baseline", "(5,)")
+
+
+@EACH
+def test_a_long_mean_does_not_stand_still_in_half_precision(kind: type[SmoothGrad]) -> None:
+    model, x = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).eval(), torch.rand(1, 1, 2, 2)
+    expected = statistic(kind, Gradient()(model.bfloat16(), x.bfloat16(), 0).double()[None])
+    method = kind(n_samples=5000)
+    assert_near(method(model, x.bfloat16(), 0), expected, 0.01)
+
+
+def test_only_the_last_result_is_kept() -> None:
+    """So that the memory of a call is that of a chunk, not of all pictures on the way."""
+    model, x = build(NETS["plain"])
+    alive: list[int] = []
+    made: list[weakref.ref[Result]] = []
+
+    class Watched(SmoothGrad):
+        def _steps(self, *given: Any) -> Iterator[Result]:
+            for result in super()._steps(*given):
+                made.append(weakref.ref(result))
+                alive.append(sum(each() is not None for each in made))
+                yield result
+                del result
+
+    for of in (Gradient(), Watched(n_samples=200)):
+        Watched(of=of, n_samples=200)(model, x)
+        explain(model, x, Watched(of=of, n_samples=200))
+    assert len(made) > 20
+    assert max(alive) <= 4
+
+
+def test_what_is_averaged_is_cut_as_it_is_alone() -> None:
+    """A method measures what a row of it keeps; its copies are another measure."""
+    model = nn.Sequential(nn.Conv2d(1, 60, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(2)).eval()
+    x = torch.rand(1, 1, 32, 32)
+    model(x)
+    method = IntegratedGradients(n_steps=30)
+    alone = copy.deepcopy(model)
+    expected = [result.done for result in method.steps(alone, x, 0)]
+    SmoothGrad(of=method, n_samples=2)(model, x, 0)
+    assert [result.done for result in method.steps(model, x, 0)] == expected
+    assert expected[0] < 30

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nni_widgets.engine.canonizers import canonical
-from nni_widgets.engine.methods import LRP, Gradient, GuidedBackprop
+from nni_widgets.engine.methods import LRP, GradCAM, Gradient, GuidedBackprop
 from nni_widgets.engine.operations import family
 from nni_widgets.engine.propagation import propagate
 from nni_widgets.engine.rules import Derivative, Zero
@@ -70,6 +70,29 @@ def test_canonical_tapes_compute_the_same(seed: int) -> None:
         made[op.outputs[0]] = result
     assert_near(made[tape.output], model(x), 1e-12)
     assert_near(derivative(tape), Gradient()(model, x, lambda logits: logits.sum(1)), 1e-10)
+
+
+OPERATORS: dict[str, Callable[[Tensor], Tensor]] = {
+    "power": lambda h: h**2,
+    "power of a number": lambda h: 2**h,
+    "in place": lambda h: h.__ipow__(2),
+    "number over": lambda h: 1 / (abs(h) + 1),
+    "number less": lambda h: 1 - h,
+    "signs": lambda h: +h * -h,
+    "rest": lambda h: h % 0.7,
+    "matrix": lambda h: h @ torch.eye(4, dtype=h.dtype),
+    "matrix before": lambda h: torch.eye(4, dtype=h.dtype) @ h,
+    "mask": lambda h: h * ((h > 0) & ~(h > 1)),
+}
+
+
+@pytest.mark.parametrize("form", OPERATORS.values(), ids=OPERATORS)
+def test_arithmetic_written_with_operators(form: Callable[[Tensor], Tensor]) -> None:
+    model, x = net(lambda net, x: net.head(form(net.conv(x)).flatten(1)))
+    tape = record(model, x)
+    assert torch.equal(tape.logits, model(x))
+    expected = Gradient()(model, x, lambda logits: logits.sum(1))
+    assert_near(derivative(tape), expected, 1e-12)
 
 
 # --- Names ----------------------------------------------------------------------------------------
@@ -204,8 +227,15 @@ def _into_an_output(net: Net, x: Tensor) -> Tensor:
     return net.head(torch.add(x, x, out=torch.empty_like(x)).flatten(1))
 
 
+def _add_into_a_part_of_a_constant(net: Net, x: Tensor) -> Tensor:
+    x = net.conv(x)
+    made = torch.zeros_like(x)
+    made[:, 0].add_(x[:, 0])
+    return net.head((made + x).flatten(1))
+
+
 REFUSED = [_write_into_a_slice, _read_after_write, _write_through_a_view, _copy_into, _fill,
-           _into_an_output]  # fmt: skip
+           _into_an_output, _add_into_a_part_of_a_constant]  # fmt: skip
 
 
 @pytest.mark.parametrize("forward", REFUSED, ids=lambda f: f.__name__[1:])
@@ -220,6 +250,21 @@ def test_writes_that_cannot_be_followed_are_refused(forward: Callable[..., Tenso
         assert "the model's forward" in str(caught.value)
 
 
+def test_a_write_in_place_keeps_the_dtype() -> None:
+    offset = torch.full((3, 1, 1), 0.1, dtype=torch.float64)
+
+    def forward(net: Net, x: Tensor) -> Tensor:
+        x = net.conv(x)
+        x -= offset
+        return net.head(x.flatten(1))
+
+    model, x = net(forward)
+    model, x = model.float(), x.float()
+    tape = record(model, x)
+    assert torch.equal(tape.logits, model(x))
+    assert_near(derivative(tape), Gradient()(model, x, lambda f: f.sum(1)), 1e-6)
+
+
 def test_a_refusal_names_the_module() -> None:
     block = Net(lambda _, x: x[:, 0].relu_().sum() + x)
     model, x = net(lambda net, x: net.head(net.block(net.conv(x)).flatten(1)), block=block)
@@ -231,6 +276,89 @@ def test_a_refusal_names_the_module() -> None:
 def _set_first(x: Tensor) -> Tensor:
     x[:, 0] = 0
     return x
+
+
+# --- Out of sight ---------------------------------------------------------------------------------
+
+
+class Tripled(torch.autograd.Function):
+    @staticmethod
+    def forward(context: object, x: Tensor) -> Tensor:
+        return 3 * x
+
+    @staticmethod
+    def backward(context: object, signal: Tensor) -> Tensor:
+        return 3 * signal
+
+
+SIDEWAYS: dict[str, Callable[[Tensor], Tensor]] = {
+    "autograd.Function": Tripled.apply,
+    "with a call behind it": lambda y: 2 * Tripled.apply(y) + 1,
+    "torch.vmap": torch.vmap(lambda row: 3 * row),
+    "complex numbers": lambda y: torch.fft.irfft(torch.fft.rfft(y), n=4),
+}
+sideways = pytest.mark.parametrize("function", SIDEWAYS.values(), ids=SIDEWAYS)
+
+
+@sideways
+def test_a_signal_with_a_part_out_of_sight_is_not_walked(
+    function: Callable[[Tensor], Tensor],
+) -> None:
+    """To leave the part out would be a wrong answer without a word."""
+    block = Net(lambda _, y: y + function(y))
+    model, x = net(lambda net, x: net.head(net.block(net.conv(x)).flatten(1)), block=block)
+    assert torch.equal(record(model, x).logits, model(x))
+    with pytest.raises(UnsupportedOperation, match=r"LRP: .* in 'block', because a part"):
+        LRP(rules=Zero())(model, x)
+    with pytest.raises(UnsupportedOperation, match=r"record: .* in 'block', because a part"):
+        derivative(record(model, x))
+
+
+@sideways
+def test_what_reads_no_part_out_of_sight_is_walked(function: Callable[[Tensor], Tensor]) -> None:
+    def forward(net: Net, x: Tensor) -> Tensor:
+        y = net.conv(x)
+        with torch.no_grad():
+            gate = function(y)
+        return net.head((y * gate + (function(y) + y).detach()).flatten(1))
+
+    model, x = net(forward)
+    tape = record(model, x)
+    assert_near(derivative(tape), Gradient()(model, x, lambda f: f.sum(1)), 1e-12)
+
+
+@sideways
+def test_methods_of_autograd_see_all(function: Callable[[Tensor], Tensor]) -> None:
+    model, x = net(lambda net, x: net.head((lambda y: y + function(y))(net.conv(x)).flatten(1)))
+    maps = model.conv(x)
+    weights = model.head.weight[0].view(1, 3, 4, 4)
+    slope = {"complex numbers": 2.0, "with a call behind it": 7.0}
+    factor = next((slope[name] for name in slope if SIDEWAYS[name] is function), 4.0)
+    expected = ((factor * weights).mean((2, 3), keepdim=True) * maps).sum(1).relu()
+    assert_near(GradCAM(layer="conv").raw(model, x, 0), expected.detach(), 1e-12)
+
+
+def test_what_the_model_keeps_is_as_after_a_plain_pass() -> None:
+    def forward(net: Net, x: Tensor) -> Tensor:
+        net.mean = 0.9 * net.mean + 0.1 * x.mean()
+        return net.head(net.conv(x).flatten(1))
+
+    model, x = net(forward)
+    model.register_buffer("mean", torch.zeros((), dtype=torch.float64))
+    record(model, x)
+    assert not model.mean.requires_grad
+    assert_near(model.mean, 0.1 * x.mean(), 1e-12)
+
+
+def test_weights_that_are_computed_are_constants() -> None:
+    def forward(net: Net, x: Tensor) -> Tensor:
+        weight = net.conv.weight - net.conv.weight.mean((1, 2, 3), keepdim=True)
+        return net.head(F.conv2d(x, weight, padding=1).flatten(1))
+
+    model, x = net(forward)
+    tape = record(model, x)
+    assert [op.unseen for op in tape.ops] == ["", "", ""]
+    assert not tape.logits.requires_grad
 
 
 # --- Several outputs, constants -------------------------------------------------------------------

@@ -145,3 +145,17 @@ def test_copies_die_with_the_model() -> None:
     gc.collect()
     assert weight() is None
     assert len(weights._copies) == before
+
+
+def test_weights_that_were_made_in_inference_mode() -> None:
+    """They have no version: what changes in them is seen by its numbers."""
+    with torch.inference_mode():
+        model, x = large()
+    usual, x = large()[0], x.clone()
+    for method in METHODS:
+        assert torch.equal(method(model, x, 0), method(usual, x, 0))
+    with torch.inference_mode():
+        model[3].weight.mul_(2)
+    usual[3].weight.data.mul_(2)
+    for method in METHODS:
+        assert torch.equal(method(model, x, 0), method(usual, x, 0))

@@ -34,6 +34,25 @@ def test_what_is_no_method_is_refused():
         card(3)
 
 
+class WithoutCard(nni.Method):
+    """A method whose author has written no card."""
+
+
+@pytest.mark.parametrize("kind", [nni.Method, WithoutCard(), nni.Metric, "LRP"])
+def test_what_has_no_card_is_refused(kind):
+    for who, given in (("card", kind), ("overview", [kind])):
+        with pytest.raises(ValueError, match=f"^{who}: its argument must be one of nni.METHODS or"):
+            getattr(nni, who)(given)
+
+
+@pytest.mark.parametrize("kind", [nni.LRP, nni.LRP(), 3])
+def test_a_table_takes_a_sequence(kind):
+    with pytest.raises(
+        ValueError, match=r"^overview: .+ a sequence .+ Put a single one in brackets"
+    ):
+        overview(kind)
+
+
 def test_measures_have_an_overview_of_their_own():
     table = overview(nni.METRICS)
     assert [row[0] for row in table.rows] == [measure.title for measure in nni.METRICS]

@@ -51,6 +51,11 @@ def test_values_and_intervals_are_those_of_the_measures() -> None:
     assert bool(found.values[1, 2].isnan().all())
 
 
+def test_the_table_of_one_measure_names_it() -> None:
+    table = compare(Linear(), X, METHODS, [Sparseness()], 0).table
+    assert repr(table).startswith("method: Sparseness ↑\n  Gradient × input: ")
+
+
 def test_curves_are_those_of_the_measures_that_have_one() -> None:
     found = compared()
     assert set(found.curves) == {(name, "Selectivity") for name in found.methods}

@@ -1,10 +1,13 @@
 """Explanations of networks whose numbers are known by hand."""
 
+import io
 import itertools
 
+import numpy as np
 import pytest
 import torch
 
+import nni_widgets as nni
 from nni_widgets.engine.methods import (
     LRP,
     Gradient,
@@ -191,6 +194,28 @@ def test_the_samples_of_a_batch_share_a_scale_when_asked():
     assert [e.scale(i) for i in (0, 1)] == [Scale(4.0), Scale(8.0)]
     (shared,) = e.share_scale()
     assert [shared.scale(i) for i in (0, 1)] == [Scale(8.0), Scale(8.0)]
+
+
+def test_a_shared_scale_is_that_of_what_is_shown():
+    label = "fc2"
+    e = explain(nni.models.load("digits-cnn"), nni.data.digits()[7:9][0], layer=label)
+    (shared,) = e.share_scale()
+    assert shared.scale(0) == shared.scale(1)
+    assert shared.scale().limit == max(float(e.shown(i).abs().max()) for i in (0, 1))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_raw_values_of_every_precision_are_kept(dtype):
+    e = explain(ramp().to(dtype), X.to(dtype), GradientTimesInput())
+    kept = np.load(io.BytesIO(e.npz()))
+    for name, values in (("attribution", e.attribution), ("x", e.x), ("logits", e.result.logits)):
+        assert np.array_equal(kept[name], values.double().numpy())
+
+
+@pytest.mark.parametrize("i", [1, -1, 0.5, "0", None])
+def test_a_sample_that_is_not_there_is_refused(i):
+    with pytest.raises(ValueError, match=r"^Explanation: i must be a sample from 0 to 0; got "):
+        explain(ramp(), X, Saliency()).heatmap(i)
 
 
 def test_double_precision_is_kept():

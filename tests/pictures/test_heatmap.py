@@ -97,3 +97,8 @@ def test_shares_are_cut_at_the_ends(limit, share):
 
 def test_half_precision_is_read_exactly():
     assert finite(torch.tensor([0.5, -2.0], dtype=torch.bfloat16)).tolist() == [0.5, -2.0]
+
+
+def test_another_way_to_join_channels_is_refused():
+    with pytest.raises(ValueError, match=r'^heatmap: channels must be "sum" or "max"; got .mean'):
+        heatmap(torch.ones(1, 3, 2, 2), "mean")

@@ -51,6 +51,17 @@ def test_a_model_without_names_gets_numbers(made):
     assert nni.show(made, plain).caption(0).split(" ")[0] in {"0", "1", "2"}
 
 
+def test_names_that_do_not_fit_the_outputs_are_left_out(made):
+    other = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).eval()
+    other.classes = ("a", "b")
+    assert nni.show(made, other).classes == ("0", "1", "2")
+
+
+def test_an_image_that_is_not_there_is_refused(model, made):
+    with pytest.raises(ValueError, match=r"^show: i must be an image from 0 to 2; got 3\."):
+        nni.show(made, model).caption(3)
+
+
 def test_a_synthesis_is_printed_in_one_line(made):
     assert repr(made).startswith("Synthesis of (3, 1, 4, 4) at step 20 of 20: class ")
     assert "\n" not in repr(made)

@@ -98,6 +98,14 @@ def test_a_colour_picture_may_have_a_range_per_channel():
     assert shown.tolist() == [[[0, 128, 255]]]
 
 
+def test_levels_that_do_not_fit_the_channels_are_refused():
+    for low, high in (((0, 0), (1, 1)), (0, (1, 1)), ((0, 0, 0), (1, 1))):
+        with pytest.raises(
+            ValueError, match=r"^picture_png: low and high must be .+ 3 channels\. "
+        ):
+            picture_png(torch.zeros(3, 2, 2), low=low, high=high)
+
+
 def test_other_channels_are_averaged_and_vectors_are_strips():
     assert decoded(picture_png(torch.tensor([[[0.0]], [[1.0]]])), "L").tolist() == [[128]]
     assert decoded(picture_png(torch.tensor([0.0, 1.0])), "L").tolist() == [[0, 255]]

@@ -87,5 +87,13 @@ def test_each_sample_with_a_target_of_its_own():
 def test_refusals(shown):
     with pytest.raises(ValueError, match=r"^show: what is shown must be a Synthesis or an Unc"):
         show(torch.zeros(1), nn.Identity())
-    with pytest.raises(ValueError, match=r"^show: i must be a picture from 0 to 5"):
-        shown.maps(6)
+    for ask in (shown.maps, shown.target, shown.votes, shown.doubt, shown.digest, shown.png):
+        for i in (6, -1, "0"):
+            with pytest.raises(ValueError, match=r"^show: i must be a picture from 0 to 5"):
+                ask(i)
+
+
+def test_names_that_do_not_fit_the_outputs_are_left_out(shown):
+    model, _ = build()
+    model.classes = ("cat", "dog")
+    assert show(shown.found, model).classes == ("0", "1", "2")

@@ -301,8 +301,9 @@ def without_code_size():
         (without_code_size(), "known from its code_size"),
         (Generator().train(), "eval"),
         ("no-such-gan", "generator must be a module, or one of 'digits-dcgan'"),
+        (torch.zeros(2, 1, 28, 28), "generator must be a module, or .*; got Tensor. Leave it out"),
     ],
-    ids=["range", "wrapped", "size", "training", "name"],
+    ids=["range", "wrapped", "size", "training", "name", "pictures"],
 )
 def test_a_generator_that_does_not_fit_is_refused(cnn, generator, words):
     with pytest.raises(ValueError, match=words):

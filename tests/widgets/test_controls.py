@@ -1,10 +1,12 @@
 """Every declared parameter gets a control that says, and keeps, what is legal."""
 
 import pytest
+import torch
 
 import nni_widgets as nni
 from nni_widgets.engine.composites import PRESETS, RULES
 from nni_widgets.params import Declared, param, params
+from nni_widgets.widgets.parts.classes import ClassPicker
 from nni_widgets.widgets.parts.closing import close_all
 from nni_widgets.widgets.parts.panel import ParameterPanel, title
 from tests.widgets.user import chooses, found, registered, sets, the
@@ -113,6 +115,25 @@ def test_an_illegal_number_is_refused_and_stays_to_be_corrected(shown):
     assert panel.said == [Sample(share=0.5)]
 
 
+def test_what_was_typed_gives_way_to_what_is_in_effect(shown):
+    panel = shown(Sample())
+    field = the(panel.box, "nn-share-field")
+    sets(field, value=3.0)
+    panel.errors[0].undo()
+    assert (field.value, panel.said) == (0.25, [])
+
+
+def test_a_class_that_does_not_exist_gives_way_to_the_chosen_one():
+    errors = []
+    picker = ClassPicker("Who", ("cat", "dog"), "dog", lambda: None, errors.append)
+    field = the(picker.widget, "nn-class-typed")
+    sets(field, value="cow")
+    assert (field.value, picker.target, str(errors[0])[:12]) == ("cow", 1, "Who: target ")
+    errors[0].undo()
+    assert field.value == "dog"
+    close_all(picker.widget)
+
+
 def test_choices_and_yes_or_no(shown):
     panel = shown(Sample())
     chooses(the(panel.box, "nn-way"), "down")
@@ -149,9 +170,20 @@ def test_a_part_inside_a_part(shown):
 def test_a_tuple_has_no_slider_to_move(shown):
     panel = shown(nni.EpsilonGammaBox(low=(0.0, 0.1, 0.2)))
     assert the(panel.box, "nn-low").disabled
-    assert the(panel.box, "nn-low-field").disabled
+    low = next(row for row in found(panel.box, "nn-number") if found(row, "nn-low"))
+    _, field, words = low.children
+    assert (field.disabled, field.layout.display) == (True, "none")
+    assert words.value == "<small>(0, 0.1, 0.2), default 0</small>"
     panel.show(nni.EpsilonGammaBox(low=-1.0))
     assert not the(panel.box, "nn-low").disabled
+    assert (field.value, field.layout.display) == (-1.0, None)
+    assert words.value == "<small>default 0</small>"
+
+
+def test_a_tensor_is_told_by_its_shape(shown):
+    panel = shown(nni.IntegratedGradients(baseline=torch.zeros(1, 28, 28)))
+    rows = found(panel.box, "nn-number")
+    assert rows[-1].children[2].value == "<small>a tensor of shape (1, 28, 28), default 0</small>"
 
 
 def test_replaced_controls_are_closed(shown):

@@ -150,6 +150,19 @@ def test_moving_over_a_completed_map_does_not_compute_it_again(explorer, monkeyp
     assert rows == [1]
 
 
+def test_on_another_grid_the_last_window_moves_to_the_nearest(opened, explorer, cnn, digits):
+    explorer.method = nni.Occlusion(window=4, stride=4)
+    explorer.visited = [(8, 8), (4, 4)]
+    explorer.method = nni.Occlusion(window=8, stride=8)
+    explorer.drain()
+    assert explorer.visited == ((8, 8), (0, 0))
+    assert explorer.corner == (0, 0)
+    again = opened(result_of(copied(explorer), model=cnn, x=digits))
+    assert again.digest() == explorer.digest()
+    explorer.method = nni.Occlusion(window=4, stride=4)
+    assert explorer.drain().visited == ((8, 8), (4, 4))
+
+
 def test_windows_are_forgotten(coarse):
     coarse.visited = [(0, 0), (7, 7), (21, 21)]
     clicks(coarse, "nn-forget-windows")

@@ -206,6 +206,28 @@ def test_the_difference_can_be_switched_off_and_is_blank_where_shapes_differ(exp
     assert explorer.difference is False
 
 
+def test_the_second_picture_is_never_one_of_before(explorer, slow):
+    slow.go.release()
+    explorer.compare = slow
+    explorer.drain()
+    slow.at_work.clear()
+    sets(the(explorer, "nn-picture"), value=1)
+    assert slow.at_work.wait(10)
+    second = found(explorer, "nn-heatmap")[1]
+    assert "nn-stale" in second._dom_classes
+    slow.go.release()
+    explorer.drain()
+    assert "nn-stale" not in second._dom_classes
+    explorer.compare = None
+    sets(the(explorer, "nn-picture"), value=2)
+    explorer.drain()
+    sets(the(explorer, "nn-compare"), value=True)
+    assert second.value == BLANK
+    slow.go.release()
+    explorer.drain()
+    assert second.value != BLANK
+
+
 def test_compare_from_code(explorer, cnn, digits):
     explorer.compare = nni.SmoothGrad(n_samples=3)
     second = nni.explain(cnn, digits[:1], nni.SmoothGrad(n_samples=3)).digest()
@@ -313,6 +335,15 @@ def test_the_copied_cell_makes_layer_overlay_and_comparison(drawing):
     again.close()
 
 
+def test_the_copied_cell_keeps_two_scales(opened, explorer, cnn, digits):
+    explorer.compare, explorer.one_scale = nni.Saliency(), False
+    explorer.drain()
+    again = opened(result_of(copied(explorer), model=cnn, x=digits))
+    assert (heatmap(again), heatmap(again, 1)) == (heatmap(explorer), heatmap(explorer, 1))
+    explorer.one_scale = True
+    assert heatmap(again) != heatmap(explorer)
+
+
 def test_the_copied_cell_of_your_own_function_and_target(opened, cnn, digits):
     def margin(logits):
         return logits[:, 7] - logits[:, 1]
@@ -339,6 +370,15 @@ def test_the_copied_cell_says_what_has_no_code(opened, cnn, digits, method, unde
     assert cell.startswith(f"# define {undefined}: they have no code of their own\nimport")
     space = {"method": method, "target": target, "baseline": getattr(method, "baseline", None)}
     assert repr(result_of(cell, model=cnn, x=digits[:1], **space)) == explorer.digest()
+
+
+@pytest.mark.parametrize("change", [{"target": 3}, {"layer": "conv2"}, {"overlay": 0.5}], ids=str)
+def test_code_that_was_copied_is_gone_with_its_picture(explorer, change):
+    copied(explorer)
+    assert the(explorer, "nn-code").layout.display is None
+    for name, value in change.items():
+        setattr(explorer, name, value)
+    assert the(explorer, "nn-code").layout.display == "none"
 
 
 def test_save_png_carries_scale_and_parameters(explorer, monkeypatch):
@@ -621,6 +661,23 @@ def test_an_illegal_number_that_is_typed(explorer):
     assert explorer.digest().startswith("nni.LRP(rules=nni.EpsilonGammaBox(epsilon=0.5))")
 
 
+def test_an_illegal_number_does_not_outlive_its_error(explorer):
+    fields = [found(explorer, f"nn-{name}-field")[0] for name in ("epsilon", "gamma")]
+    for field in fields:
+        sets(field, value=-1.0)
+    clicks_bar(explorer, 3)
+    assert "target 3" in explorer.digest()
+    assert [field.value for field in fields] == [0.01, 0.25]
+
+
+def test_rules_that_cannot_be_edited_are_an_error_in_place(explorer):
+    sets(found(explorer, "nn-high-field")[0], value=0.0)
+    explorer.drain()
+    explorer._status.say("")
+    chooses(the(explorer._panes[0].controls, "nn-rule-conv2"), "ZPlus")
+    assert status(explorer).startswith("ZBox: low must be below high")
+
+
 def test_a_layer_that_does_not_exist(explorer):
     with pytest.raises(ValueError, match=r"layer must be one of \(input\), conv1, .*'conv9'"):
         explorer.layer = "conv9"
@@ -777,6 +834,31 @@ def test_a_deep_model_on_large_pictures(opened):
 # --- explorers among others
 
 
+@pytest.mark.parametrize(
+    "open_",
+    [
+        lambda *given: nni.explore(*given, nni.Gradient()),
+        nni.explore_path,
+        nni.explore_noise,
+        nni.explore_rules,
+        nni.explore_layers,
+        nni.explore_references,
+        nni.explore_occlusion,
+    ],
+)
+def test_a_model_that_was_trained_is_explained_anew(opened, open_):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 3)).eval()
+    explorer = opened(open_(model, torch.rand(1, 1, 6, 6)))
+    with torch.no_grad():
+        model[1].weight.mul_(-3)
+    clicks(explorer, "nn-reset")
+    fresh = opened(open_(model, explorer._source.current()[1]))
+    assert explorer.digest() == fresh.digest()
+    assert [picture.value for picture in found(explorer, "nn-px")] == [
+        picture.value for picture in found(fresh, "nn-px")
+    ]
+
+
 def test_two_explorers_on_one_model_disturb_neither_each_other_nor_the_model(cnn, digits):
     alone = [nni.explain(cnn, digits[:1], m).digest() for m in (nni.LRP(), nni.SmoothGrad())]
     state = {name: value.clone() for name, value in cnn.state_dict().items()}
@@ -818,6 +900,13 @@ def test_the_mime_bundle_has_widget_picture_and_numbers(explorer):
 
 def _bytes(png):
     return png if isinstance(png, bytes) else base64.b64decode(png)
+
+
+def test_the_mime_bundle_of_an_error_has_no_picture_of_before(explorer):
+    explorer.target = 17
+    bundle = explorer._repr_mimebundle_()
+    assert "got 17" in bundle["text/plain"]
+    assert "image/png" not in bundle
 
 
 def test_a_slow_explorer_is_displayed_without_waiting_for_its_end(cnn, digits, slow, monkeypatch):

@@ -82,8 +82,17 @@ def test_a_drawing_is_the_picture_of_its_strokes(connected):
     assert source.current() is None
     source.pad.stroke(SEVEN[0])
     key, x = source.current()
-    assert (key, source.told) == (SEVEN, ["changed"])
+    assert (key, source.told) == ((SEVEN, 2.5), ["changed"])
     assert torch.equal(x, nni.data.drawing(SEVEN))
+
+
+def test_another_pen_is_another_picture(connected):
+    source = connected(DrawingInput(SEVEN))
+    thin, _ = source.current()
+    source.pad.pen = 5.0
+    thick, x = source.current()
+    assert (thick != thin, source.told) == (True, ["changed"])
+    assert torch.equal(x, nni.data.drawing(SEVEN, width=5.0))
 
 
 def test_the_code_of_a_drawing_makes_it_again(connected):

@@ -65,6 +65,16 @@ def test_reset_forgets_the_settings(pane):
     assert the(shown.controls, "nn-n_samples-field").value == 7
 
 
+def test_reset_forgets_the_settings_of_rules_that_were_left_for_others(pane):
+    shown = pane(nni.LRP(), nni.Saliency())
+    rules = the(shown.controls, "nn-rules")
+    chooses(rules, "EpsilonPlus")
+    sets(the(shown.controls, "nn-epsilon-field"), value=2.0)
+    shown.reset()
+    chooses(the(shown.controls, "nn-rules"), "EpsilonPlus")
+    assert shown.method == nni.LRP(nni.EpsilonPlus())
+
+
 def test_methods_that_share_a_name_are_numbered(pane):
     def mine(model, x, target):
         return x
@@ -158,6 +168,18 @@ def test_hover_reads_pixel_value_and_share(pane, cnn, digits):
     assert words in the(shown_pane.view, "nn-hover").value
     shown_pane.hover(1.0, -0.1)
     assert words in the(shown_pane.view, "nn-hover").value
+
+
+def test_what_was_read_follows_the_picture(pane, cnn, digits):
+    shown_pane = pane()
+    for target in (3, 7):
+        made = nni.explain(cnn, digits[:1], nni.LRP(), target)
+        shown_pane.show(made, None, INPUT, 0.0)
+        if target == 3:
+            shown_pane.hover(0.5, 0.5)
+        assert f"{float(made.heatmap()[14, 14]):+.4g}" in the(shown_pane.view, "nn-hover").value
+    shown_pane.clear()
+    assert "point at a pixel" in the(shown_pane.view, "nn-hover").value
 
 
 def test_hover_tells_a_share_only_of_what_adds_up(pane, cnn, digits):

@@ -88,6 +88,19 @@ def test_rows_of_another_model_replace_these_and_leave_nothing_behind(table, dig
     assert registered() < before
 
 
+def test_rules_that_cannot_be_edited_say_why():
+    def refuse(_):
+        raise ValueError("ZBox: low must be below high.")
+
+    errors = []
+    table = RuleTable(refuse, errors.append)
+    weights = nni.models.load("digits-cnn"), nni.data.digits("test")[:1][0]
+    table.show(nni.explain(*weights).result.layers)
+    chooses(the(table.box, "nn-rule-conv2"), "ZPlus")
+    assert [str(error) for error in errors] == ["ZBox: low must be below high."]
+    close_all(table.box)
+
+
 def test_an_edited_composite_keeps_what_the_rows_do_not_say():
     rows = {"conv1": nni.ZBox(), "fc1": nni.Epsilon()}
     composite = nni.Composite({"conv1": nni.Zero(), ":maxpool": nni.Pass(), "*": nni.Gamma()})

@@ -75,6 +75,10 @@ def test_what_nothing_fits_leaves_the_picture_and_says_so(explorer):
     chooses(the(explorer, "nn-show"), "the model is wrong")
     assert "No picture is like that" in words(explorer)
     assert explorer._source.number == 3
+    assert (the(explorer, "nn-show").value, the(explorer, "nn-class").value) == (
+        "all pictures",
+        "3",
+    )
 
 
 def test_random_stays_within_the_filter(explorer):
@@ -120,6 +124,21 @@ def test_a_model_that_raises_is_said_in_place(opened):
     chooses(the(explorer, "nn-show"), "the model is right")
     assert "finite" in words(explorer)
     assert explorer._source.number == 0
+    assert the(explorer, "nn-show").value == "all pictures"
+
+
+def test_a_model_that_was_trained_is_asked_again(opened):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False)).eval()
+    with torch.no_grad():
+        model[1].weight.copy_(torch.tensor([[1.0], [-1.0]]).expand(2, 4))
+    explorer = opened(nni.explore(model, torch.ones(2, 1, 2, 2), nni.Gradient(), labels=[0, 1]))
+    chooses(the(explorer, "nn-show"), "the model is right")
+    assert offered(explorer) == [0]
+    with torch.no_grad():
+        model[1].weight.neg_()
+    chooses(the(explorer, "nn-show"), "all pictures")
+    chooses(the(explorer, "nn-show"), "the model is right")
+    assert offered(explorer) == [1]
 
 
 def test_names_of_classes(opened):

@@ -200,6 +200,20 @@ def test_peak_in_box_knows_the_borders(shape):
     assert not peak_in_box(maps, boxes - 3, margin=1).any()
 
 
+@pytest.mark.parametrize(
+    ("maps", "boxes"),
+    [
+        (torch.ones(2, 3, 5, 5), torch.zeros(2, 4)),
+        (torch.ones(5, 5), torch.zeros(5, 4)),
+        (torch.ones(2, 5, 5), torch.zeros(3, 4)),
+        (torch.full((1, 5, 5), torch.nan), torch.tensor([[0, 0, 2, 2]])),
+    ],
+)
+def test_peak_in_box_refuses_what_has_no_peak_for_each_box(maps, boxes):
+    with pytest.raises(ValueError, match=r"^peak_in_box: .+ must be .+; got .+\. .+\.$"):
+        peak_in_box(maps, boxes)
+
+
 @pytest.mark.parametrize("name", BUILDERS)
 def test_cam_reads_the_network_and_its_maps_are_as_fine_as_promised(name):
     model, x = BUILDERS[name]().eval(), cluttered(2, fine=LAYOUTS[name] is FINE).images

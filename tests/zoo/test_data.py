@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from nni_widgets.zoo import data, digits
+from nni_widgets.zoo import data, digits, models
 
 REPOSITORY = Path(__file__).parents[2]
 README = (digits.FOLDER / "README.md").read_text(encoding="utf-8")
@@ -146,10 +146,21 @@ def test_the_mean_of_a_class_that_is_not_there_says_so(test_set):
         test_set.mean_of(10)
 
 
-@pytest.mark.parametrize(("label", "n"), [(10, 1), (-1, 1), ("3", 1), (3, 0), (3, 1011), (3, 1.5)])
+@pytest.mark.parametrize(
+    ("label", "n"), [(10, 1), (-1, 1), ("3", 1), (3, 0), (3, 1011), (3, 1.5), (3, 2.0)]
+)
 def test_of_says_what_is_wrong(test_set, label, n):
     with pytest.raises(ValueError, match=r"^Digits.of: .+ must be .+; got .+\. .+\.$"):
         test_set.of(label, n)
+
+
+def test_a_class_that_has_no_picture_in_a_set_says_so():
+    three = data.cluttered(3)
+    for ask in (three.of, three.mean_of):
+        with pytest.raises(
+            ValueError, match=r"^Cluttered\.\w+: label must be .+ no picture\. Take"
+        ):
+            ask(9)
 
 
 def test_what_is_handed_out_cannot_corrupt_the_cache(test_set):
@@ -170,12 +181,25 @@ def test_what_is_handed_out_cannot_corrupt_the_cache(test_set):
 def test_absent_training_set_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setitem(digits.FILES, "train", tmp_path / "mnist_train.npz")
     with pytest.raises(FileNotFoundError, match=r"^digits: the train set .+ clone the .+ pip"):
-        data.digits.__wrapped__("train")
+        digits._stored.__wrapped__("train")
 
 
-def test_unknown_split_is_a_sentence():
-    with pytest.raises(ValueError, match=r'^digits: split must be "test" or "train"; got \'valid'):
-        data.digits("valid")
+@pytest.mark.parametrize("split", ["valid", ["test"], None])
+def test_unknown_split_is_a_sentence(split):
+    with pytest.raises(ValueError, match=r'^digits: split must be "test" or "train"; got '):
+        data.digits(split)
+
+
+def test_a_split_is_read_once():
+    assert data.digits() is data.digits("test") is data.digits(split="test")
+
+
+def test_whole_numbers_of_numpy_are_sizes():
+    assert data.photograph_batch("koala", np.int64(16)).shape == (1, 3, 16, 16)
+    assert models.load("digits-gan").sample(np.int64(2), seed=0).shape == (2, 1, 28, 28)
+    assert torch.equal(
+        data.drawing([[(3, 4)]], np.int64(8), np.float64(2)), data.drawing([[(3, 4)]], 8, 2)
+    )
 
 
 def test_clothes_are_indexed_as_digits_are():

@@ -158,6 +158,30 @@ def test_a_loaded_model_is_ready_and_says_what_it_takes(name):
     assert model(torch.zeros(2, *model.input_shape)).shape == (2, len(model.classes))
 
 
+def test_a_card_of_a_published_model_says_what_it_lacks():
+    card = models.card("photos")
+    with pytest.raises(
+        ValueError, match=r"; got photos, which has right at p > 0\.7\. Look at fig"
+    ):
+        _ = card.test_accuracy
+    with pytest.raises(
+        ValueError, match=r"^models: a seed must be .+; got photos, which was train"
+    ):
+        _ = card.seed
+
+
+def test_a_list_of_names_is_no_name():
+    with pytest.raises(
+        ValueError, match=r"^models: a name must be one of digits-cnn, .+ got \['dig"
+    ):
+        models.load(["digits-cnn"])
+
+
+def test_the_module_offers_nothing_but_its_own():
+    assert models.__all__ == ["Card", "card", "load", "names", "wrap"]
+    assert all(getattr(models, name).__doc__ for name in models.__all__)
+
+
 def test_a_loaded_model_is_the_callers_own():
     first, second = models.load("digits-cnn"), models.load("digits-cnn")
     with torch.no_grad():

@@ -168,3 +168,9 @@ def test_bad_strokes_are_a_sentence(bad, error):
 def test_bad_options_are_a_sentence(options):
     with pytest.raises(ValueError, match=r"^drawing: .+ must be .+; got .+\. .+\.$"):
         drawing([[(1, 2)]], **options)
+
+
+@pytest.mark.parametrize("picture", [None, torch.zeros(28), torch.zeros(28, 28).byte()])
+def test_only_a_picture_of_floats_is_drawn_onto(picture):
+    with pytest.raises(TypeError, match=r"^drawing: the picture must be .+; got .+\. Make one"):
+        draw_onto(picture, [(1, 2)])

@@ -56,6 +56,12 @@ def test_sixteen_bits():
     assert (read(saved(deep)) == RAMP[..., None]).all()
 
 
+def test_a_transparent_grey_of_sixteen_bits():
+    deep = Image.fromarray(RAMP.astype(np.uint16) * 257)
+    white = np.where(RAMP == 9, 255, RAMP)
+    assert (read(saved(deep, transparency=9 * 257)) == white[..., None]).all()
+
+
 def test_one_bit():
     image = Image.fromarray(RAMP > 90)
     assert image.mode == "1"
@@ -148,7 +154,6 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(monkeypatch):
     assert "got 8 x 8" in str(refused.value)
 
 
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("side", [7_100, 10_000, 15_000])
 def test_a_bomb_is_refused(side):
     bomb = saved(Image.new("1", (side, side)))

@@ -192,6 +192,7 @@ def test_the_command_writes_what_load_reads(some, tmp_path, capsys):
         ["digits-ccn"],
         ["digits-cnn", "--epochs", "0"],
         ["digits-cnn", "--hold-out", "320"],
+        ["photos", "--epochs", "1"],
         [],
     ],
 )

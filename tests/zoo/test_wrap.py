@@ -275,3 +275,8 @@ def test_what_is_no_shape_is_refused(net, shape):
 def test_a_shape_that_the_module_does_not_take_is_refused(net):
     with pytest.raises(ValueError, match=r"^wrap: x must be an input .+; got shape .1, 1, 8, 8. "):
         wrap(net, input_shape=(1, 8, 8))
+
+
+def test_a_shape_may_hold_numbers_of_numpy(net):
+    shape = wrap(net, input_shape=tuple(np.array([3, 8, 8]))).input_shape
+    assert [(side, type(side)) for side in shape] == [(3, int), (8, int), (8, int)]

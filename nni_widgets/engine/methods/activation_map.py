@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from nni_widgets.engine.canonizers import canonical
 from nni_widgets.engine.findings import Finding
-from nni_widgets.engine.methods.base import Method, Result
+from nni_widgets.engine.methods.base import Method, Result, final
 from nni_widgets.engine.methods.maps import UPSAMPLINGS, places, spatial_layer
 from nni_widgets.engine.tape import Op, Tape, record
 from nni_widgets.engine.targets import Target
@@ -35,7 +35,7 @@ class ActivationMap(Method):
 
         What a call would give is in ``values``, and this in ``raw``, of the result of ``steps``.
         """
-        *_, last = self.steps(model, x, target)
+        last = final(self.steps(model, x, target))
         return cast(MapResult, last).raw
 
 

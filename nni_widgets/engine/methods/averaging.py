@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from nni_widgets.engine.methods.base import AnyMethod, Method, Result, as_method, logits_of
-from nni_widgets.engine.methods.chunks import in_chunks, rows_at_once
+from nni_widgets.engine.methods.base import AnyMethod, Method, Result, as_method, final, logits_of
+from nni_widgets.engine.methods.chunks import in_chunks, rows_at_once, totals
 from nni_widgets.engine.targets import Target, resolve
 
 
@@ -31,7 +31,7 @@ class Mean:
     """The mean of attributions that come in any order, some for each sample at a time."""
 
     def __init__(self, x: Tensor) -> None:
-        self.total = torch.zeros_like(x)
+        self.total = totals(x)
 
     def add(self, values: Tensor, sample: Tensor, copy: Tensor) -> None:
         """Count these attributions of copies of the samples with these numbers."""
@@ -54,7 +54,7 @@ class Variance(Mean):
 
     def __init__(self, x: Tensor) -> None:
         super().__init__(x)
-        self.first, self.squares = torch.zeros_like(x), MeanSquare(x)
+        self.first, self.squares = totals(x), MeanSquare(x)
 
     def add(self, values: Tensor, sample: Tensor, copy: Tensor) -> None:
         is_first = copy == 0
@@ -99,26 +99,26 @@ class Averaging(Method):
         logits = logits_of(type(self).__name__, model, x)
         selection = resolve(target, logits, type(self).__name__)
         statistic, cost = self._statistic(x), 0.0
+        like_x = (-1, *[1] * (x.ndim - 1))
 
         def explain(samples: Tensor, sample: Tensor) -> Result:
-            *_, last = method._steps(model, samples, selection.rows(sample), False)
-            return last
+            return final(method._steps(model, samples, selection.rows(sample), False))
 
         def accumulate(rows: Tensor) -> None:
             nonlocal cost
             copy, sample = rows // len(x), rows % len(x)
             last = explain(copies.made(sample, copy), sample)
-            statistic.add(copies.undone(last.values.to(x.dtype), copy), sample, copy)
+            statistic.add(copies.undone(last.values.to(statistic.total), copy), sample, copy)
             cost += last.passes * len(rows) / len(x)
 
         order = torch.arange(copies.number * len(x))
         first = torch.zeros(1, dtype=torch.long)
-        size = rows_at_once(model, x, type(method).__name__, lambda: explain(x[:1], first))
+        size = rows_at_once(model, x, ("copies", method.name), lambda: explain(x[:1], first))
         for done in in_chunks(order, len(x), size, accumulate):
             if done >= len(x):
                 seen = (done + len(x) - 1 - torch.arange(len(x))) // len(x)
                 yield Result(
-                    statistic.of(seen.to(x).reshape(-1, *[1] * (x.ndim - 1))),
+                    statistic.of(seen.to(statistic.total).reshape(like_x)).to(x.dtype),
                     selection,
                     logits,
                     passes=1 + cost,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -75,8 +76,7 @@ class Method(Declared):
         ``target``: see :mod:`nni_widgets.engine.targets`. Raises ``ValueError`` for a model or
         input that cannot be explained, :class:`UnsupportedOperation` for an operation without rule.
         """
-        *_, last = self.steps(model, x, target)
-        return last.values
+        return final(self.steps(model, x, target)).values
 
     def steps(
         self, model: nn.Module, x: Tensor, target: Target = None, layers: bool = False
@@ -88,9 +88,7 @@ class Method(Declared):
         who = self.name
         check_model(who, model)
         check_input(who, model, x)
-        with torch.inference_mode(False):
-            ordinary = x.clone() if x.is_inference() else x.detach()
-        work = self._steps(model, ordinary, target, layers)
+        work = self._steps(model, ordinary(x), target, layers)
         while True:
             with model_lock, torch.inference_mode(False):
                 result = next(work, None)
@@ -106,8 +104,20 @@ class Method(Declared):
 
         Raises what a call would raise. Cost: about that of one explanation of one picture.
         """
-        input_gradient(type(self).__name__, model, x, None)
+        who = type(self).__name__
+        return undefined(who, input_gradient(who, model, x, None)[0])
+
+
+def undefined(who: str, gradient: Tensor) -> list[Finding]:
+    """What to say of a gradient that is not finite everywhere."""
+    count = int((~gradient.isfinite().flatten(1).all(1)).sum())
+    if not count:
         return []
+    text = (
+        f"{who}: the gradient of {count} of {len(gradient)} samples is NaN or infinite somewhere, "
+        "as that of a root at 0 is. Add a small number where the model takes it."
+    )
+    return [Finding("error", text)]
 
 
 class FunctionMethod(Method):
@@ -191,6 +201,21 @@ def as_method(method: AnyMethod) -> Method:
     return FunctionMethod(function=method)
 
 
+_Each = TypeVar("_Each")
+
+
+def final(results: Iterable[_Each]) -> _Each:
+    """The last of the results; the others are let go one by one."""
+    (last,) = deque(results, maxlen=1)
+    return last
+
+
+def ordinary(x: Tensor) -> Tensor:
+    """The input without its history, a copy if it was made in inference mode."""
+    with torch.inference_mode(False):
+        return x.clone() if x.is_inference() else x.detach()
+
+
 def logits_of(who: str, model: nn.Module, x: Tensor) -> Tensor:
     """The checked logits of x, without a graph. Cost: one forward pass."""
     with torch.no_grad():
@@ -210,7 +235,7 @@ def input_gradient(
         leaf = x.detach().requires_grad_()
         logits = run(who, model, leaf.clone())
         check_logits(who, logits)
-        found = logits.detach()
+        found = logits.detach().clone()
         selection = resolve(target, found, who)
         gradient = None
         if logits.requires_grad:

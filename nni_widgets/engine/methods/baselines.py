@@ -56,6 +56,9 @@ class Constant(Baseline):
     def __call__(self, x: Tensor, who: str = "") -> Tensor:
         who = who or type(self).__name__
         picture = self._picture(who).to(x).contiguous()
+        if not bool(picture.isfinite().all()):
+            expected, given = f"finite numbers in {x.dtype}", "NaN or infinite numbers"
+            raise invalid(who, "baseline", expected, given, "Clean it, or bring it to x's scale")
         try:
             return picture.expand_as(x)[None]
         except RuntimeError as error:
@@ -76,8 +79,6 @@ class Constant(Baseline):
         if not picture.is_floating_point():
             action = "Bring it to the scale of x with .float() and a division"
             raise invalid(who, "baseline", expected, f"dtype {picture.dtype}", action)
-        if not bool(picture.isfinite().all()):
-            raise invalid(who, "baseline", expected, "NaN or infinite numbers", "Clean it")
         return picture
 
 
@@ -160,7 +161,7 @@ class ImageMean(Baseline):
 
 
 class Several(Baseline):
-    """Several baselines, each with the same weight: what is compared with them is averaged.
+    """Several baselines, all their pictures with the same weight: what comes of them is averaged.
 
     Any baselines, as a list, or pictures along the first axis of one tensor, such as some of the
     training data. Pictures of one shape are kept as one tensor.

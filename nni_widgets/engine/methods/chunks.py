@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator
 from weakref import WeakKeyDictionary
 
+import torch
 from torch import Tensor, nn
 
 from nni_widgets.engine.memory import counting
@@ -30,6 +31,11 @@ def rows_at_once(
             one_row()
         known[key] = max(kept.bytes, 1)
     return min(max(_LEAST, _BUDGET // known[key]), _MOST)
+
+
+def totals(like: Tensor) -> Tensor:
+    """Zeros of this shape to add to, in float32 at least: long sums of halves stand still."""
+    return torch.zeros_like(like, dtype=torch.promote_types(like.dtype, torch.float32))
 
 
 def in_chunks(

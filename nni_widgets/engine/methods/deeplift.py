@@ -15,7 +15,7 @@ from nni_widgets.engine.lift import NONLINEAR, Word, choose, multiply_down
 from nni_widgets.engine.methods.base import AddsUpTo, Method, Result, logits_of
 from nni_widgets.engine.methods.baselines import BASELINES, AnyBaseline, Constant, as_baseline
 from nni_widgets.engine.methods.card import Card
-from nni_widgets.engine.methods.chunks import in_chunks, rows_at_once
+from nni_widgets.engine.methods.chunks import in_chunks, rows_at_once, totals
 from nni_widgets.engine.pairs import record_pair
 from nni_widgets.engine.propagation import Layer, Ledger
 from nni_widgets.engine.targets import Score, Selection, Target, resolve
@@ -93,7 +93,7 @@ class DeepLIFT(Method):
         who = type(self).__name__
         logits = logits_of(who, model, x)
         selection = resolve(target, logits, who)
-        mean = _Mean(x)
+        mean = _Mean(x, logits)
 
         def explain(rows: Tensor) -> Result:
             which, sample = rows // len(x), rows % len(x)
@@ -109,11 +109,11 @@ class DeepLIFT(Method):
         ):
             if done >= len(x):
                 yield Result(
-                    mean.of(mean.values),
+                    mean.of(mean.values).to(x.dtype),
                     selection,
                     logits,
                     passes=1 + 3 * done / len(x),
-                    reference_score=mean.of(mean.score),
+                    reference_score=mean.of(mean.score).to(logits.dtype),
                     layers=mean.layers(),
                     done=done // len(x),
                     of=len(references),
@@ -146,20 +146,20 @@ class DeepLIFT(Method):
 class _Mean:
     """Results for some rows at a time, added up for each sample; layers for all samples at once."""
 
-    def __init__(self, x: Tensor) -> None:
-        self.values, self.score = torch.zeros_like(x), x.new_zeros(len(x))
-        self._seen = x.new_zeros(len(x))
+    def __init__(self, x: Tensor, logits: Tensor) -> None:
+        self.values, self.score = totals(x), totals(logits[:, 0])
+        self._seen = totals(x.new_zeros(len(x)))
         self._layers: list[Layer] = []
 
     def add(self, result: Result, sample: Tensor) -> None:
         """Add the rows' results to those of their samples."""
         sample = sample.to(self.values.device)
         if not self._layers:
-            self._layers = [_each(layer, torch.zeros_like) for layer in result.layers]
+            self._layers = [_each(layer, totals) for layer in result.layers]
         self._seen.index_add_(0, sample, torch.ones_like(self._seen)[sample])
-        self.values.index_add_(0, sample, result.values)
+        self.values.index_add_(0, sample, result.values.to(self.values))
         if result.reference_score is not None:
-            self.score.index_add_(0, sample, result.reference_score)
+            self.score.index_add_(0, sample, result.reference_score.to(self.score))
         for total, layer in zip(self._layers, result.layers, strict=True):
             for so_far, part in zip(_tensors(total), _tensors(layer), strict=True):
                 so_far.add_(part)

@@ -16,6 +16,8 @@ from nni_widgets.engine.methods.noise import deviation, noise
 from nni_widgets.engine.targets import Selection, Target
 from nni_widgets.errors import invalid
 
+_MOST = 2**31
+
 
 @dataclass(frozen=True, eq=False)
 class Fluctuation:
@@ -123,8 +125,8 @@ def _place(pixel: tuple[int, ...], x: Tensor) -> Tensor:
 
 def _check_numbers(n_steps: int, noise_level: float, seed: int) -> None:
     for name, value, low in (("n_steps", n_steps, 2), ("seed", seed, 0)):
-        if type(value) is not int or value < low:
-            expected = f"a whole number of at least {low}"
+        if type(value) is not int or not low <= value <= _MOST:
+            expected = f"a whole number from {low} to {_MOST:,}"
             raise invalid("fluctuation", name, expected, repr(value), f"Try {max(low, 100)}")
     is_number = isinstance(noise_level, (int, float)) and not isinstance(noise_level, bool)
     if not is_number or not 0 <= noise_level < math.inf:

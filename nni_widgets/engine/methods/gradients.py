@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from nni_widgets.engine.findings import Finding
-from nni_widgets.engine.methods.base import AddsUpTo, Method, Result, input_gradient
+from nni_widgets.engine.methods.base import AddsUpTo, Method, Result, input_gradient, undefined
 from nni_widgets.engine.methods.card import Card
 from nni_widgets.engine.targets import Target
 
@@ -39,7 +39,7 @@ class Gradient(Method):
         gradient, _, _ = input_gradient(type(self).__name__, model, x, None)
         flat = int((gradient.flatten(1) == 0).all(1).sum())
         if not flat:
-            return []
+            return undefined(type(self).__name__, gradient)
         text = (
             f"{type(self).__name__}: {flat} of {len(x)} samples have a gradient of 0 everywhere, "
             "as the score is flat. Use a method that looks further, such as IntegratedGradients."

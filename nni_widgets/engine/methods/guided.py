@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from numbers import Integral
 from typing import ClassVar
 
 import torch
@@ -55,9 +56,11 @@ class Reconstruction(Method):
             raise invalid(who, "layer", "the name of a layer", repr(self.layer), action)
         if self.channel is None:
             return
-        if isinstance(self.channel, bool) or not isinstance(self.channel, int) or self.channel < 0:
+        is_whole = isinstance(self.channel, Integral) and not isinstance(self.channel, bool)
+        if not is_whole or self.channel < 0:
             expected = "None or a whole number of at least 0"
             raise invalid(who, "channel", expected, repr(self.channel), "Try 0")
+        object.__setattr__(self, "channel", int(self.channel))
         if not self.layer:
             expected, given = "None where no layer is named", repr(self.channel)
             raise invalid(who, "channel", expected, given, "Name its layer, or choose a target")
@@ -73,12 +76,15 @@ class Reconstruction(Method):
             leaf = x.detach().requires_grad_()
             logits = run(who, model, leaf.clone())
             check_logits(who, logits)
-            if not logits.requires_grad or not follow(logits, _positive, self.masked):
+            if not logits.requires_grad:
                 return None
-            found = logits.detach()
-            selection = resolve(target, found, who)
-            seed = selection.gradient(found)
-            (values,) = torch.autograd.grad(logits, leaf, seed, allow_unused=True)
+            with follow(logits, _positive, self.masked) as known:
+                if not known:
+                    return None
+                found = logits.detach().clone()
+                selection = resolve(target, found, who)
+                seed = selection.gradient(found)
+                (values,) = torch.autograd.grad(logits, leaf, seed, allow_unused=True)
         return None if values is None else Result(values, selection, found, passes=2)
 
     def _on_tape(self, model: nn.Module, x: Tensor, target: Target, layers: bool) -> Result:

@@ -28,7 +28,12 @@ def noise(
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     first, last = int(copies.min()), int(copies.max())
     made = [
-        draw(x.shape[1:], generator=generator.manual_seed(seed * _FAR_APART + copy), dtype=dtype)
+        draw(
+            x.shape[1:],
+            generator=generator.manual_seed(seed * _FAR_APART + copy),
+            dtype=dtype,
+            device="cpu",
+        )
         for copy in range(first, last + 1)
     ]
-    return torch.stack(made)[copies - first].to(x)
+    return torch.stack(made)[(copies - first).cpu()].to(x)

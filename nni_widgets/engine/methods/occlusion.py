@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import suppress
+from numbers import Integral
 from typing import ClassVar, Literal
 
 import torch
@@ -94,14 +95,14 @@ class Occlusion(Method):
         Raises ``ValueError`` if the window reaches over the border.
         """
         last = [side - self.window for side in self.windows(x).sides]
-        inside = all(0 <= start <= end for start, end in zip(corner, last, strict=False))
-        if len(corner) != len(last) or not inside:
+        whole = len(corner) == len(last) and all(isinstance(start, Integral) for start in corner)
+        if not whole or not all(0 <= start <= end for start, end in zip(corner, last, strict=True)):
             expected = f"between {(0,) * len(last)} and {tuple(last)}"
             who, action = type(self).__name__, "Keep the window inside the picture"
             raise invalid(who, "the corner of the window", expected, repr(corner), action)
         mask = window = torch.zeros_like(x, dtype=torch.bool)
         for axis, start in enumerate(corner, x.ndim - len(corner)):
-            window = window.narrow(axis, start, self.window)
+            window = window.narrow(axis, int(start), self.window)
         window.fill_(True)
         return torch.where(mask, filled(type(self).__name__, self.fill, x), x.detach())
 

@@ -20,7 +20,7 @@ from nni_widgets.engine.methods.baselines import (
     scores_of,
 )
 from nni_widgets.engine.methods.card import Card
-from nni_widgets.engine.methods.chunks import in_chunks, rows_at_once
+from nni_widgets.engine.methods.chunks import in_chunks, rows_at_once, totals
 from nni_widgets.engine.targets import Selection, Target, resolve
 from nni_widgets.errors import invalid
 from nni_widgets.params import param
@@ -111,10 +111,11 @@ def integrate(
     nodes and weights of the mean over t from 0 to 1. Yields the attribution and the number of
     gradients so far. Cost: a forward and a backward pass for each start, sample and node.
     """
-    nodes, weights = (values.to(x) for values in quadrature)
     start = starts.flatten(0, 1)
     way = x.expand_as(starts).flatten(0, 1) - start
-    total, seen = torch.zeros_like(start), x.new_zeros(len(start))
+    total = totals(start)
+    nodes, weights = quadrature[0].to(x), quadrature[1].to(total)
+    seen = total.new_zeros(len(start))
     like_x = (-1, *[1] * (x.ndim - 1))
 
     def accumulate(rows: Tensor) -> None:
@@ -132,7 +133,8 @@ def integrate(
     )
     for done in in_chunks(order, len(start), size, accumulate):
         if bool((seen > 0).all()):
-            yield (way * (total / seen.reshape(like_x))).reshape(starts.shape).mean(0), done
+            values = (way * (total / seen.reshape(like_x))).reshape(starts.shape).mean(0)
+            yield values.to(x.dtype), done
 
 
 @functools.lru_cache(maxsize=16)

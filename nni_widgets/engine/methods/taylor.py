@@ -19,6 +19,7 @@ from nni_widgets.engine.methods.baselines import (
     scores_of,
 )
 from nni_widgets.engine.methods.card import Card
+from nni_widgets.engine.methods.chunks import totals
 from nni_widgets.engine.targets import Selection, Target, resolve
 from nni_widgets.params import Declared, param
 
@@ -62,9 +63,10 @@ class NearestRoot(Declared):
         gradient, logits, _ = input_gradient(who, model, x, selection)
         score = selection(logits)
         like_x = (-1, *[1] * (x.ndim - 1))
-        steepness = gradient.flatten(1).square().sum(1)
+        wide = gradient.to(torch.promote_types(x.dtype, torch.float32))  # squares of halves vanish
+        steepness = wide.flatten(1).square().sum(1)
         length = torch.where(steepness > 0, -score / steepness, 0.0)
-        way = length.reshape(like_x) * gradient
+        way = (length.reshape(like_x) * gradient).to(x.dtype)
 
         def scores(stations: Tensor) -> Tensor:
             points = x + stations.reshape(-1, len(x), *like_x[1:]) * way
@@ -125,18 +127,18 @@ class SimpleTaylor(Method):
         logits = logits_of(who, model, x)
         selection = resolve(target, logits, who)
         root = self._root(model, x, selection)
-        values, reference_score = torch.zeros_like(x), torch.zeros_like(selection(logits))
+        values, reference_score = totals(x), totals(selection(logits))
         for done, point in enumerate(root.points, 1):
             way = x - point
             near = point + torch.finfo(x.dtype).eps ** 2 * way  # only a root at 0 is left by it
             gradient, there, _ = input_gradient(who, model, near, selection)
             values, reference_score = values + gradient * way, reference_score + selection(there)
             yield Result(
-                values / done,
+                (values / done).to(x.dtype),
                 selection,
                 logits,
                 passes=1 + root.passes + 2 * done,
-                reference_score=reference_score / done,
+                reference_score=(reference_score / done).to(logits.dtype),
                 done=done,
                 of=len(root.points),
             )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nni_widgets.engine.checks import check_input, check_model
-from nni_widgets.engine.methods.base import AnyMethod, Method, Result, as_method, logits_of
+from nni_widgets.engine.methods.base import AnyMethod, Method, Result, as_method, final, logits_of
 from nni_widgets.engine.methods.chunks import rows_at_once
 from nni_widgets.engine.methods.occlusion import ForwardOnly, rows_without_graph
 from nni_widgets.engine.targets import Target, resolve
@@ -72,8 +72,7 @@ class Metric(Declared):
         ``method`` is a method, a function of ``(model, x, target)`` or, for a measure that does not
         ask again, an attribution shaped like x. Raises ``ValueError`` as the method does.
         """
-        *_, last = self.steps(Subject(model, x, method, target))
-        return last.values
+        return final(self.steps(Subject(model, x, method, target))).values
 
     def steps(self, subject: Subject) -> Iterator[Measured]:
         """Better and better scores; the last are complete. Stop iterating to stop the work."""
@@ -127,8 +126,7 @@ class Subject:
     @cached_property
     def result(self) -> Result:
         """The explanation of x. Cost: one explanation of each sample."""
-        *_, last = self.method.steps(self.model, self.x, self.selection)
-        return last
+        return final(self.method.steps(self.model, self.x, self.selection))
 
     @property
     def attribution(self) -> Tensor:
@@ -144,8 +142,7 @@ class Subject:
         first = torch.zeros(1, dtype=torch.long)
 
         def explain(rows: Tensor, of: Tensor) -> Tensor:
-            *_, last = self.method.steps(self.model, rows, self.selection.rows(of))
-            return last.values
+            return final(self.method.steps(self.model, rows, self.selection.rows(of))).values
 
         size = rows_at_once(self.model, self.x, self.who, lambda: explain(self.x[:1], first))
         pieces = zip(pictures.split(size), sample.split(size), strict=True)

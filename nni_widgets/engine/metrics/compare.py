@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from nni_widgets.engine.methods.base import AnyMethod, Method, as_method
+from nni_widgets.engine.methods.base import AnyMethod, Method, as_method, final
 from nni_widgets.engine.metrics.base import Measured, Metric, Subject
 from nni_widgets.engine.metrics.chance import RandomAttribution
 from nni_widgets.engine.targets import Target
@@ -86,7 +86,7 @@ def score_all(
 
 def _cell(metric: Metric, subject: Subject) -> Cell:
     try:
-        *_, last = metric.steps(subject)
+        last = final(metric.steps(subject))
     except (UnsupportedOperation, ValueError) as error:
         return Cell(refusal=str(error))
     except Exception as error:  # noqa: BLE001 - one method's own error does not end the others

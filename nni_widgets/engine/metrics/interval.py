@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,9 +29,9 @@ class Interval:
 
 
 def interval(
-    values: Tensor, level: float = 0.95, n_resamples: int = 2000, seed: int = 0
+    values: Tensor | Sequence[float], level: float = 0.95, n_resamples: int = 2000, seed: int = 0
 ) -> Interval:
-    """The bootstrap confidence interval of the mean of ``values``, (N,).
+    """The bootstrap confidence interval of the mean of ``values``, N numbers.
 
     N values are drawn with replacement ``n_resamples`` times; the interval is what the means of
     these draws leave between their (1 − level) / 2 quantiles (the percentile interval). It speaks
@@ -40,8 +41,7 @@ def interval(
     Raises ``ValueError`` for values of another shape, a level outside 0 to 1, no resamples.
     Source: Efron, Tibshirani 1993, ch. 13.
     """
-    _check(values, level, n_resamples)
-    kept = values.detach().to("cpu", torch.float64)
+    kept = _checked(values, level, n_resamples)
     kept = kept[~kept.isnan()]
     count = len(kept)
     mean = float(kept.mean()) if count else math.nan
@@ -61,11 +61,18 @@ def _means(values: Tensor, n_resamples: int, seed: int) -> Tensor:
     return torch.cat([values[index].mean(1) for index in drawn])
 
 
-def _check(values: Tensor, level: float, n_resamples: int) -> None:
-    if values.ndim != 1:
-        expected, action = "one number per sample, (N,)", "Take one method and one measure"
-        raise invalid("interval", "values", expected, f"shape {tuple(values.shape)}", action)
+def _checked(values: Tensor | Sequence[float], level: float, n_resamples: int) -> Tensor:
+    expected, action = "one number per sample, (N,)", "Take one method and one measure"
+    try:
+        numbers = torch.as_tensor(values).detach().to("cpu", torch.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        given = type(values).__name__
+        raise invalid("interval", "values", expected, f"a {given}", action) from error
+    if numbers.ndim != 1:
+        given = f"shape {tuple(numbers.shape)}"
+        raise invalid("interval", "values", expected, given, action)
     if not 0 < level < 1:
         raise invalid("interval", "level", "between 0 and 1", repr(level), "Try 0.95")
     if n_resamples < 1:
         raise invalid("interval", "n_resamples", "at least 1", repr(n_resamples), "Try 2000")
+    return numbers

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from nni_widgets.engine.checks import check_input, check_model
-from nni_widgets.engine.methods.base import logits_of
+from nni_widgets.engine.methods.base import final, logits_of
 from nni_widgets.engine.metrics.base import Measured, Metric, MetricCard, Subject
 from nni_widgets.engine.metrics.similarity import rank_correlation, structural_similarity
 from nni_widgets.errors import invalid
@@ -61,7 +61,7 @@ class Randomisation(Metric):
         model = subject.model
         for done in range(1, number + 1):
             model = _redrawn(model, names, [done - 1], self.seed)
-            *_, last = subject.method.steps(model, subject.x, subject.selection)
+            last = final(subject.method.steps(model, subject.x, subject.selection))
             curve.append(self.likeness(before, last.values.double()))
             yield Measured(
                 values=curve[-1],

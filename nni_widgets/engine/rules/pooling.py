@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from nni_widgets.engine.operations import compares
 from nni_widgets.engine.rules.base import Rule, Share
 from nni_widgets.engine.rules.sharing import NEGLIGIBLE, by_value, divide
 from nni_widgets.engine.rules.steps import Derivative
@@ -56,11 +58,11 @@ def _total_of(op: Op) -> Callable[..., Tensor]:
     if kind.startswith("adaptive_max_pool"):
         average = getattr(functional, kind.replace("max", "avg"))
         return lambda x: average(x, op.results[0].shape[-int(kind[-2]) :])
-    if kind in {"amax", "max"} and len(op.values) == 1:
+    if compares(op):
+        return dataclasses.replace(op, func=torch.add).again
+    if kind in {"amax", "max"}:
         along = _given(op, ("dim", "keepdim"))
         return lambda x: x.sum(**along)
-    if kind in {"max", "maximum"}:
-        return torch.add
     raise UnsupportedOperation(
         f"LRP: ProportionalPool must be the rule of a maximum; got {op.kind} (in {op.label!r}). "
         "Name another rule for it in the composite."

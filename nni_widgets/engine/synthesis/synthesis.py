@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nni_widgets.engine.checks import check_model
 from nni_widgets.engine.findings import Finding
-from nni_widgets.engine.methods.base import model_lock
+from nni_widgets.engine.methods.base import final, model_lock
 from nni_widgets.errors import invalid
 from nni_widgets.params import Declared
 
@@ -70,8 +70,7 @@ class Synthesizer(Declared):
 
         Raises ``ValueError`` for a model or a start that do not fit.
         """
-        *_, last = self.steps(model, start)
-        return last
+        return final(self.steps(model, start))
 
     def steps(self, model: nn.Module, start: Tensor | None = None) -> Iterator[Synthesis]:
         """The start, and what it becomes every few steps. Stop iterating to stop the work.
@@ -86,8 +85,7 @@ class Synthesizer(Declared):
         The same to the last bit as if it had never stopped. The parameters may have changed, unless
         they decide what an image is made of.
         """
-        *_, last = self.resume_steps(model, made)
-        return last
+        return final(self.resume_steps(model, made))
 
     def resume_steps(self, model: nn.Module, made: Synthesis) -> Iterator[Synthesis]:
         """What :meth:`resume` makes, every few steps."""

@@ -14,7 +14,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from nni_widgets.engine.methods.base import AnyMethod, Method, Result, as_method, model_lock
+from nni_widgets.engine.methods.base import (
+    AnyMethod,
+    Method,
+    Result,
+    as_method,
+    final,
+    model_lock,
+)
 from nni_widgets.engine.methods.chunks import rows_at_once
 from nni_widgets.engine.targets import Classes, Selection, Target, resolve
 from nni_widgets.engine.uncertainty.prediction import Prediction
@@ -210,7 +217,7 @@ class _Work:
         watched = _Watched(model, rows)
         in_order = self._in_order and len(which.unique()) > 1
         target = None if self._selection is None else self._selection.rows(sample)
-        *_, last = self._method.steps(watched if in_order else model, rows, target)
+        last = final(self._method.steps(watched if in_order else model, rows, target))
         if not watched.kept:
             raise _OtherRows
         return last

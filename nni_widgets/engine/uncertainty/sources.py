@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from nni_widgets.engine.checks import check_input, check_logits, check_model, run
 from nni_widgets.engine.memory import counting
-from nni_widgets.engine.methods.base import model_lock
+from nni_widgets.engine.methods.base import final, model_lock
 from nni_widgets.engine.methods.noise import deviation, noise
 from nni_widgets.engine.methods.occlusion import rows_without_graph
 from nni_widgets.engine.uncertainty.prediction import Prediction
@@ -76,8 +76,7 @@ class Source(Declared):
 
         Raises ``ValueError`` for a model or input that does not suit, as a method does.
         """
-        *_, last = self.steps(model, x)
-        return last
+        return final(self.steps(model, x))
 
     def steps(self, model: Models, x: Tensor) -> Iterator[Prediction]:
         """Predictions from more and more samples; stop iterating to stop the work."""

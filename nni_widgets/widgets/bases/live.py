@@ -19,7 +19,7 @@ import ipywidgets as widgets
 
 from nni_widgets.session import Cache, Outcome, Phase, Request, Status, Step, Worker
 from nni_widgets.widgets.parts.closing import close_all
-from nni_widgets.widgets.parts.controls import button
+from nni_widgets.widgets.parts.controls import Mistyped, button
 from nni_widgets.widgets.parts.labels import Labels
 from nni_widgets.widgets.parts.page import Page
 from nni_widgets.widgets.parts.status import StatusLine
@@ -47,6 +47,7 @@ class Live(widgets.VBox, Generic[T]):
         self._outcome: Outcome[T] | None = None
         self._busy, self._newest = False, 0
         self._wanted: Request[T] | None = None
+        self._mistyped: list[Mistyped] = []
         self._status = StatusLine()
         self._page = Page(self._hover, self._cancel)
         cache: Cache[T] = Cache(self._size_of, max_entries=32)
@@ -164,7 +165,7 @@ class Live(widgets.VBox, Generic[T]):
             self.drain(_DISPLAY_WAITS)
         data: dict[str, Any] = super()._repr_mimebundle_(**kwargs)
         data["text/plain"] = self._text()
-        if self._outcome is not None:
+        if self._outcome is not None and not self._status.refused:
             with suppress(ValueError):  # what has no picture is said in words
                 data["image/png"] = next(iter(self._pngs(self._outcome.value).values()))
         return data
@@ -217,6 +218,7 @@ class Live(widgets.VBox, Generic[T]):
 
     def _submit(self, make: Callable[[], Request[T] | None]) -> None:
         """Ask for what this makes. Callbacks come on several threads: the last one wins."""
+        self._hide_code()
         with self._asking:
             self._wanted = None
             try:
@@ -224,8 +226,10 @@ class Live(widgets.VBox, Generic[T]):
             except ValueError as error:
                 self._refuse(error)
                 return
+            while self._mistyped:  # what was wrong is wanted no more
+                self._mistyped.pop().undo()
             if request is not None:
-                self._status.refused = False  # what was wrong is wanted no more
+                self._status.refused = False
                 self._newest = self._worker.submit(request)
         if request is None:
             self._worker.cancel()
@@ -244,6 +248,7 @@ class Live(widgets.VBox, Generic[T]):
         if self._status.refused:
             self._ask()
             return
+        self._hide_code()
         with self._painting:
             if self._outcome is not None:
                 try:
@@ -256,6 +261,8 @@ class Live(widgets.VBox, Generic[T]):
     def _refuse(self, error: BaseException) -> None:
         """Stop the work, whose words would take the place of the error's, and say the error."""
         self._worker.cancel()
+        if isinstance(error, Mistyped):
+            self._mistyped.append(error)
         self._say_error(error)
 
     def _fail(self, error: BaseException, request: Request[T]) -> None:
@@ -289,13 +296,16 @@ class Live(widgets.VBox, Generic[T]):
 
     def _reset(self) -> None:
         self._forget()
-        self._code.layout.display = "none"
         self._ask()
 
     def _copy_code(self) -> None:
         self._code.value = self.code()
         self._code.layout.display = None
         self._page.copy(self._code.value)
+
+    def _hide_code(self) -> None:
+        """Show no longer the code of a picture that is about to change."""
+        self._code.layout.display = "none"
 
     def _save(self, files: Callable[[T], Mapping[str, bytes]], kind: str) -> None:
         if self._outcome is None:

@@ -45,6 +45,7 @@ from nni_widgets.widgets.bases.live import Live, opened, request_of
 from nni_widgets.widgets.parts.controls import button
 from nni_widgets.widgets.parts.copied import Names
 from nni_widgets.widgets.parts.inputs import DrawingInput
+from nni_widgets.widgets.parts.last import state_of
 from nni_widgets.widgets.parts.maps import MapView
 from nni_widgets.widgets.parts.pad import DrawingPad
 from nni_widgets.widgets.parts.scores import Scores
@@ -201,7 +202,7 @@ class Scaffold(Live[T]):
         def work() -> Iterator[Step[T]]:
             return self._work(x, target, selected)
 
-        return request_of((key, target, selected), work)
+        return request_of((key, target, selected, state_of(self._model)), work)
 
     def _show(self, outcome: Outcome[T]) -> None:
         with self._painting:

@@ -61,8 +61,8 @@ class NoiseExplorer(Scaffold[Shaken]):
 
     def __init__(self, subject: Subject, method: SmoothGrad) -> None:
         self._first = checked(method)
-        self._last_mean: Last[Explanation] = Last()
-        self._last_line: Last[Fluctuation] = Last()
+        self._last_mean: Last[Explanation] = Last(subject.model)
+        self._last_line: Last[Fluctuation] = Last(subject.model)
         self._panel = ParameterPanel(method, self._changed, self._refuse)
         self._noisy = PictureView("a noisy copy", "nn-noisy")
         self._one = MapView("its map", "nn-one-map")
@@ -181,7 +181,7 @@ class NoiseExplorer(Scaffold[Shaken]):
         self._clear_line()
 
     def _forget(self) -> None:
-        self._panel.show(self._first)
+        self._panel.reset(self._first)
         self._number.fit(self._first.n_samples, 0)
 
     def _changed(self, method: SmoothGrad) -> None:

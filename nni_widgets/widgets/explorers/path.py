@@ -183,7 +183,7 @@ class PathExplorer(Scaffold[Explanation]):
         self._painted = None
 
     def _forget(self) -> None:
-        self._panel.show(self._first)
+        self._panel.reset(self._first)
         self._point.fit(self._first.n_steps, self._first.n_steps - 1)
 
     def _changed(self, method: IntegratedGradients) -> None:

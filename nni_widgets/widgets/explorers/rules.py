@@ -166,7 +166,7 @@ class RulesExplorer(Scaffold[Explanation]):
         self._legend.value = ""
 
     def _forget(self) -> None:
-        self._panel.show(LRP(self._first))
+        self._panel.reset(LRP(self._first))
         with self._quiet:
             self._picker.options = ()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Sequence
+from numbers import Integral
 
 import ipywidgets as widgets
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from nni_widgets.errors import invalid
 from nni_widgets.pictures.explain import class_names
 from nni_widgets.widgets.parts.charts import ClassBars
-from nni_widgets.widgets.parts.controls import SIDE, SIDE_STYLE, OnError
+from nni_widgets.widgets.parts.controls import SIDE, SIDE_STYLE, Mistyped, OnError
 from nni_widgets.widgets.parts.quiet import Quiet
 
 _MOST_IN_WORDS = 3
@@ -79,12 +80,14 @@ class ClassPicker:
         self._words.value = f"<small>{html.escape(words)}</small>"
 
     def _number(self, target: int | str) -> int:
-        if target in self.classes:
-            return self.classes.index(str(target))
+        if isinstance(target, str) and target in self.classes:
+            return self.classes.index(target)
         number = int(target) if isinstance(target, str) and target.isdecimal() else target
-        if isinstance(number, bool) or number not in range(len(self.classes)):
+        whole = isinstance(number, Integral) and not isinstance(number, bool)
+        if not whole or number not in range(len(self.classes)):
             expected = f"a class: a name, or a number from 0 to {len(self.classes) - 1}"
-            raise invalid(self._who, "target", expected, repr(target), "Click a bar")
+            given = repr(target) if isinstance(target, str | Integral) else type(target).__name__
+            raise invalid(self._who, "target", expected, given, "Click a bar")
         return int(number)
 
     def _typed(self, change: dict[str, str]) -> None:
@@ -93,7 +96,7 @@ class ClassPicker:
         try:
             self.set(change["new"])
         except ValueError as error:
-            self._on_error(error)
+            self._on_error(Mistyped(error, lambda: self.set(self.target)))
         else:
             self._on_change()
 

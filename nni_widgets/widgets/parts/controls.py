@@ -20,6 +20,14 @@ _DIAL_STEPS = 160
 OnError = Callable[[ValueError], None]
 
 
+class Mistyped(ValueError):
+    """What was typed is not legal; ``undo()`` shows in its place what is in effect."""
+
+    def __init__(self, error: ValueError, undo: Callable[[], None]) -> None:
+        super().__init__(str(error))
+        self.undo = undo
+
+
 def button(words: str, act: Callable[[], None], width: str = "auto") -> widgets.Button:
     """A button that does this; its CSS class is ``nn-`` and its words."""
     made = widgets.Button(description=words, layout={"width": width})

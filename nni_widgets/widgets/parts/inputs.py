@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from nni_widgets.pictures.explain import class_names, picture_range
 from nni_widgets.pictures.render import picture_png
 from nni_widgets.widgets.parts.controls import button
+from nni_widgets.widgets.parts.last import Last
 from nni_widgets.widgets.parts.pad import DrawingPad
 from nni_widgets.widgets.parts.quiet import Quiet
 from nni_widgets.widgets.parts.samples import Samples, predicted
@@ -66,8 +67,9 @@ class BatchInput:
         self._quiet, self._on_change = Quiet(), _nobody
         self._picture = widgets.Image(format="png", width="252").add_class("nn-input")
         self._picture.add_class("nn-px")
+        self._last_predicted: Last[tuple[int, ...]] = Last(model)
         self._samples = Samples(
-            len(batch), labels, class_names(model), lambda: predicted(model, batch), self._chosen
+            len(batch), labels, class_names(model), self._predicted, self._chosen
         )
         self._upload = Upload(model, batch, self._add)
         buttons = widgets.HBox([self._samples.random, self._upload.button])
@@ -105,6 +107,14 @@ class BatchInput:
         self._samples.reset()
         self._upload.words.value = ""
         self._paint()
+
+    def _predicted(self) -> tuple[int, ...]:
+        """The class that the model predicts for each picture of the batch."""
+        classes = self._last_predicted.get((), self._batch)
+        if classes is None:
+            classes = predicted(self._model, self._batch)
+            self._last_predicted.keep((), self._batch, classes)
+        return classes
 
     def _chosen(self) -> None:
         self._upload.words.value = ""
@@ -151,10 +161,11 @@ class DrawingInput:
         if not strokes:
             return None
         picture = data.drawing(strokes, size=self.pad.size, width=self.pad.pen)
-        return strokes, picture.to(self._like)
+        return (strokes, self.pad.pen), picture.to(self._like)
 
     def connect(self, on_change: Callback, on_cancel: Callback) -> None:
         self.pad.on_change(lambda _: None if self._quiet else on_change())
+        self.pad.observe(lambda _: on_change(), "pen")
         self.pad.on_cancel(lambda _: on_cancel())
 
     def code(self, x: str, model: str = "model") -> tuple[str, str]:

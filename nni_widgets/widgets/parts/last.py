@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Generic, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 T = TypeVar("T")
 
@@ -13,10 +14,11 @@ T = TypeVar("T")
 class Last(Generic[T]):
     """The last finished value of a part of an explorer's work, and what it was made for.
 
-    Only the thread that does the work uses it.
+    It is forgotten when the weights of ``model`` change. One thread at a time uses it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, model: nn.Module | None = None) -> None:
+        self._model = model
         self._known: tuple[object, Tensor, T] | None = None
 
     def get(self, key: object, x: Tensor) -> T | None:
@@ -24,8 +26,17 @@ class Last(Generic[T]):
         if self._known is None:
             return None
         its_key, its_x, value = self._known
-        return value if its_key == key and torch.equal(its_x, x) else None
+        its_own = its_key == (key, state_of(self._model))
+        return value if its_own and torch.equal(its_x, x) else None
 
     def keep(self, key: object, x: Tensor, value: T) -> None:
         """Keep this value in place of the one before."""
-        self._known = key, x.clone(), value
+        self._known = (key, state_of(self._model)), x.clone(), value
+
+
+def state_of(model: nn.Module | None) -> tuple[tuple[int, int], ...]:
+    """What changes when a weight or a buffer of a model is written to, as training does."""
+    if not isinstance(model, nn.Module):
+        return ()
+    tensors = (each for each in (*model.parameters(), *model.buffers()) if not is_lazy(each))
+    return tuple((id(each), 0 if each.is_inference() else each._version) for each in tensors)

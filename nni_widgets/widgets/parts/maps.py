@@ -26,6 +26,7 @@ class MapView:
     def __init__(self, title: str = "", name: str = "") -> None:
         self._map: Tensor | None = None
         self._adds_up = False
+        self._pointed: tuple[float, float] | None = None
         self._title = titled(title)
         self._picture = widgets.Image(value=BLANK, width="252").add_class("nn-heatmap")
         self._picture.add_class("nn-px")
@@ -53,17 +54,25 @@ class MapView:
         """
         scale = scale or made.scale_for(values)
         words = made.adds_up() if words is None else words
-        self.put(values, scale, words, self._png(made, values, scale, strength))
-        self._adds_up = bool(made.method.adds_up_to)
+        picture = self._png(made, values, scale, strength)
+        self.put(values, scale, words, picture, adds_up=bool(made.method.adds_up_to))
 
-    def put(self, values: Tensor, scale: Scale, words: str, picture: bytes = b"") -> None:
+    def put(
+        self,
+        values: Tensor,
+        scale: Scale,
+        words: str,
+        picture: bytes = b"",
+        adds_up: bool = False,
+    ) -> None:
         """Show a map that is no explanation: its values, or this picture of them."""
-        self._map, self._adds_up = values, False
+        self._map, self._adds_up = values, adds_up
         self._picture.value = picture or palette_png(values, scale)
         self._picture.remove_class("nn-stale")
         self._scale.value = scale_bar_png(scale)
         self._ends.value = "".join(f"<small>{end}</small>" for end in _ends(scale))
         self._sum.value = f"<p>{html.escape(words)}</p>"
+        self._read()
 
     def entitle(self, title: str) -> None:
         """Put other words above the map."""
@@ -75,18 +84,24 @@ class MapView:
 
     def clear(self) -> None:
         """Show no picture."""
-        self._map = None
+        self._map = self._pointed = None
         self._picture.value = self._scale.value = BLANK
         self._sum.value = self._ends.value = ""
         self._hover.value = _HINT
 
     def hover(self, x: float, y: float) -> None:
-        """Read the pixel at these shares of the picture's width and height.
+        """Read the pixel at these shares of the picture's width and height, now and in later maps.
 
         Its share is told where the map adds up to something.
         """
-        if self._map is None or not (0 <= x < 1 and 0 <= y < 1):
+        if 0 <= x < 1 and 0 <= y < 1:
+            self._pointed = x, y
+            self._read()
+
+    def _read(self) -> None:
+        if self._map is None or self._pointed is None:
             return
+        x, y = self._pointed
         rows, columns = self._map.shape
         row, column = int(y * rows), int(x * columns)
         value, total = float(self._map[row, column]) or 0.0, float(self._map.sum())

@@ -6,6 +6,7 @@ drop-down. The slider covers the usual range; the field takes every legal value.
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ import ipywidgets as widgets
 
 from nni_widgets.params import Declared, Param, params
 from nni_widgets.widgets.parts.closing import close_all
-from nni_widgets.widgets.parts.controls import PARAMETER_STYLE, OnError
+from nni_widgets.widgets.parts.controls import PARAMETER_STYLE, Mistyped, OnError
 from nni_widgets.widgets.parts.quiet import Quiet
 
 OnValue = Callable[[Any], None]
@@ -35,8 +36,9 @@ class ParameterPanel:
     """The controls of a value made of declared parameters.
 
     ``on_change(value)`` is called with the new value, ``on_error(error)`` when what was set is not
-    legal; the value then stays what it was, and what was typed stays to be corrected. ``choices``
-    are those that only the explorer knows, by the name of the parameter.
+    legal; the value then stays what it was, and what was typed stays to be corrected until
+    ``error.undo()``. ``choices`` are those that only the explorer knows, by the name of the
+    parameter.
     """
 
     def __init__(
@@ -63,6 +65,11 @@ class ParameterPanel:
         for name, control in self._controls.items():
             control.set(getattr(value, name))
 
+    def reset(self, value: Declared) -> None:
+        """Show this value, and forget the settings of every class that was left for another."""
+        self.value = value
+        self._build()
+
     def _build(self) -> None:
         value = self.value
         self._controls: dict[str, Control] = {
@@ -87,7 +94,7 @@ class ParameterPanel:
             try:
                 self.value = self.value.replace(**{declaration.name: new})
             except ValueError as error:
-                self._on_error(error)
+                self._on_error(Mistyped(error, lambda: self.show(self.value)))
             else:
                 self._on_change(self.value)
 
@@ -101,9 +108,10 @@ class ParameterPanel:
 class _Number:
     """A slider over the usual range beside a field for every legal number.
 
-    The field has the value. A slider can only stand on its steps, and the page moves it there by
-    itself: only a move to another step is a new value. A logarithmic slider has 10 steps a decade,
-    or 4 an octave for whole numbers; any other has 100 steps.
+    The field has the value; one that is no number, such as one per channel, is told in words. A
+    slider can only stand on its steps, and the page moves it there by itself: only a move to
+    another step is a new value. A logarithmic slider has 10 steps a decade, or 4 an octave for
+    whole numbers; any other has 100 steps.
     """
 
     def __init__(self, declaration: Param, value: Any, changed: OnValue) -> None:
@@ -114,10 +122,11 @@ class _Number:
         text = widgets.IntText if self._whole else widgets.FloatText
         name = f"{declaration.name.replace('_', ' ')}, typed"
         self._field = text(description=name, layout=widgets.Layout(width="76px"))
-        mark = widgets.HTML(f"<small>default {declaration.default:g}</small>")
+        self._default = f"default {declaration.default:g}"
+        self._mark = widgets.HTML()
         self._slider.add_class(f"nn-{declaration.name}")
         self._field.add_class(f"nn-{declaration.name}-field")
-        self.widget = widgets.HBox([self._slider, self._field, mark])
+        self.widget = widgets.HBox([self._slider, self._field, self._mark])
         self.widget.add_class("nn-number")
         self.set(value)
         self._slider.observe(self._slid, "value")
@@ -126,6 +135,9 @@ class _Number:
     def set(self, value: Any) -> None:
         is_number = isinstance(value, (int, float))
         self._field.disabled = self._slider.disabled = not is_number
+        self._field.layout.display = None if is_number else "none"
+        words = self._default if is_number else f"{_in_words(value)}, {self._default}"
+        self._mark.value = f"<small>{html.escape(words)}</small>"
         if is_number:
             self._show(value)
 
@@ -259,6 +271,13 @@ def title(kind: type) -> str:
     """What a class is called in a drop-down."""
     given = getattr(kind, "title", "")
     return given if isinstance(given, str) and given else _TITLES.get(kind.__name__, kind.__name__)
+
+
+def _in_words(value: Any) -> str:
+    """A value that no field has room for: numbers, one per channel, or a tensor."""
+    if isinstance(value, tuple):
+        return f"({', '.join(f'{each:.3g}' for each in value)})"
+    return f"a tensor of shape {tuple(value.shape)}"
 
 
 def _marked(name: str, is_default: bool) -> str:

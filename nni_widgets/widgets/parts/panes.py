@@ -69,6 +69,7 @@ class Pane(MapView):
         """Forget all settings and select the method of the beginning."""
         method, kept = self._first
         self._kept = dict(kept)
+        self._panel.reset(method)
         self.set(method)
 
     def show(

@@ -53,7 +53,10 @@ class RuleTable:
         return _Row(layer, width, self._changed, self._on_error)
 
     def _changed(self) -> None:
-        self._on_change({label: row.rule for label, row in self._rows.items()})
+        try:
+            self._on_change({label: row.rule for label, row in self._rows.items()})
+        except ValueError as error:  # the composite that is edited may itself not be legal
+            self._on_error(error)
 
 
 def edited(composite: Preset, table: Mapping[str, Rule]) -> Composite:

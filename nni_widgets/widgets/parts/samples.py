@@ -27,8 +27,8 @@ class Samples:
     """A slider over the pictures, a button for any of them, filters if their classes are known.
 
     ``number`` is the place of the chosen picture in the batch; ``on_change()`` is called when the
-    user changes it. ``predict()`` gives the predicted class of
-    every picture; it is called once, when the user first asks whether the model is right.
+    user changes it. ``predict()`` gives the predicted class of every picture; it is called when
+    the user asks whether the model is right.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Samples:
         self._labels = tuple(labels or ())
         self._classes, self._predict = classes, predict
         self._on_change, self._quiet = on_change, Quiet()
-        self._predicted: Sequence[int] = ()
+        self._in_effect = _ALL, _ANY
         self._count, self._among = count, list(range(count))
         self.number = 0
         self._slider = widgets.IntSlider(
@@ -82,7 +82,7 @@ class Samples:
 
     def _unfilter(self) -> None:
         with self._quiet:
-            self._answer.value, self._class.value = _ALL, _ANY
+            self._answer.value, self._class.value = self._in_effect = _ALL, _ANY
         self._among = list(range(self._count))
 
     def _go_to(self, number: int) -> None:
@@ -97,19 +97,33 @@ class Samples:
             return
         before = self.number
         try:
-            among = [number for number in range(self._count) if self._fits(number)]
+            predictions = self._predictions()
         except Exception as error:  # noqa: BLE001 - a model may raise anything
-            self._say(in_words(error))
+            self._refuse(in_words(error))
             return
+        among = [number for number in range(self._count) if self._fits(number, predictions)]
         if not among:
-            self._say("No picture is like that; the one before stays.")
+            self._refuse("No picture is like that; the one before stays.")
             return
-        self._among = among
+        self._among, self._in_effect = among, (self._answer.value, self._class.value)
         self._go_to(before if before in among else among[0])
         if self.number != before:
             self._on_change()
 
-    def _fits(self, number: int) -> bool:
+    def _refuse(self, words: str) -> None:
+        """Say why the filters that were chosen are not in effect, and show those that are."""
+        with self._quiet:
+            self._answer.value, self._class.value = self._in_effect
+        self._say(words)
+
+    def _predictions(self) -> Sequence[int]:
+        """The predicted classes, if they matter."""
+        if self._answer.value == _ALL:
+            return ()
+        self._say("The model looks at all pictures …")
+        return self._predict()
+
+    def _fits(self, number: int, predictions: Sequence[int]) -> bool:
         if self._answer.value == _ALL and self._class.value == _ANY:
             return True
         label = self._label(number)
@@ -117,16 +131,10 @@ class Samples:
             return False
         if self._answer.value == _ALL:
             return True
-        return (self._prediction(number) == label) is (self._answer.value == _RIGHT)
+        return (predictions[number] == label) is (self._answer.value == _RIGHT)
 
     def _label(self, number: int) -> int | None:
         return self._labels[number] if number < len(self._labels) else None
-
-    def _prediction(self, number: int) -> int:
-        if not self._predicted:
-            self._say("The model looks at all pictures …")
-            self._predicted = self._predict()
-        return self._predicted[number]
 
     def _moved(self, _: Any) -> None:
         if not self._quiet:

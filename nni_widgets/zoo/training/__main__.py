@@ -69,6 +69,8 @@ def main(arguments: Sequence[str] | None = None, report: Report = print) -> None
         given = list(sys.argv[1:] if arguments is None else arguments)
         _side_by_side([item for item in given if item != ALL], options.jobs, report)
         return
+    if options.epochs and options.name not in (*TRAINED, ALL):
+        parser.error(f"argument --epochs: {options.name} is not trained here")
     for name in TRAINED if options.name == ALL else (options.name,):
         design = shortened(DESIGNS[name], options.epochs)
         if design.recipe is not None:

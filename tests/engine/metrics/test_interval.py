@@ -80,10 +80,16 @@ def test_fewer_than_two_values_say_nothing_about_spread(values: list[float]) -> 
     assert found.mean == 3.0 if values == [3.0] else math.isnan(found.mean)
 
 
+def test_plain_numbers_are_taken_too() -> None:
+    assert interval([1.0, 2.0, 4.0]) == interval(torch.tensor([1.0, 2.0, 4.0]))
+
+
 @pytest.mark.parametrize(
     ("values", "options", "words"),
     [
         (torch.rand(2, 2), {}, "values must be one number per sample"),
+        ([[1.0], [2.0, 3.0]], {}, r"values must be one number per sample, \(N,\); got a list"),
+        ("many", {}, r"values must be one number per sample, \(N,\); got a str"),
         (torch.rand(2), {"level": 1.0}, "level must be between 0 and 1; got 1.0"),
         (torch.rand(2), {"n_resamples": 0}, "n_resamples must be at least 1; got 0"),
     ],

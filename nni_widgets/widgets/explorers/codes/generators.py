@@ -54,7 +54,8 @@ class Generators:
             self.names = (OWN, *self.names)
         elif not self.names or given not in (None, *_ZOO.values(), *_ZOO):
             expected = f"a module, or one of {', '.join(map(repr, _ZOO.values()))}"
-            raise invalid(who, "generator", expected, repr(given), "Leave it out to choose one")
+            told = repr(given) if isinstance(given, str) else type(given).__name__
+            raise invalid(who, "generator", expected, told, "Leave it out to choose one")
         self.first = next(
             (name for name in self.names if given in (name, _ZOO.get(name))), self.names[0]
         )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nni_widgets.engine.metrics.clusters import Clusters, clusters
 from nni_widgets.pictures.boxes import Box, peak, share_inside
-from nni_widgets.pictures.explain import Explanation, explanations
+from nni_widgets.pictures.explain import Explanation, explain, explanations
 from nni_widgets.session import Step
 from nni_widgets.widgets.explorers.hans.layout import layout
 from nni_widgets.widgets.explorers.hans.study import (
@@ -187,7 +187,7 @@ class Work:
         key = chosen.explained, chosen.study.method
         pair = self._pair.get(key, both)
         if pair is None:
-            *_, made = explanations(self._model, both, chosen.study.method, chosen.explained)
+            made = explain(self._model, both, chosen.study.method, chosen.explained)
             (pair,) = made.share_scale()
             self._pair.keep(key, both, pair)
         return pair

@@ -96,8 +96,8 @@ class LayersExplorer(Scaffold[Seen]):
     def __init__(self, subject: Subject, look: Look, layer: str) -> None:
         self._first, self._first_layer = look, layer
         self._layer, self._channel = layer, cast("int | None", None)
-        self._last_parts: Last[tuple[Part, ...]] = Last()
-        self._last_relevance: Last[Explanation] = Last()
+        self._last_parts: Last[tuple[Part, ...]] = Last(subject.model)
+        self._last_relevance: Last[Explanation] = Last(subject.model)
         self._panel = ParameterPanel(look, self._changed, self._refuse)
         self._network = Network(self._layer_chosen)
         self._channels = ChannelPicker("channels", self._take, self._look)
@@ -277,7 +277,7 @@ class LayersExplorer(Scaffold[Seen]):
         self._words.value = ""
 
     def _forget(self) -> None:
-        self._panel.show(self._first)
+        self._panel.reset(self._first)
         self._layer, self._channel = self._first_layer, None
 
     def _changed(self, _: Declared) -> None:

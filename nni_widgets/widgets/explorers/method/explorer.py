@@ -28,10 +28,10 @@ Shown = tuple[Explanation, ...]
 class Explorer(Scaffold[Shown]):
     """Explains one picture at a time, live; made by :func:`explore` and :func:`draw`.
 
-    ``method``, ``target``, ``compare``, ``difference``, ``layer`` and ``overlay`` can be set;
-    ``drain`` waits until the pictures are there; ``explanation`` is the last one shown; ``digest``
-    is its short text form. Errors are shown in the explorer, which stays usable. ``close`` ends its
-    thread and its widgets.
+    ``method``, ``target``, ``compare``, ``one_scale``, ``difference``, ``layer`` and ``overlay``
+    can be set; ``drain`` waits until the pictures are there; ``explanation`` is the last one shown;
+    ``digest`` is its short text form. Errors are shown in the explorer, which stays usable.
+    ``close`` ends its thread and its widgets.
     """
 
     opener = "nni.explore"
@@ -89,6 +89,15 @@ class Explorer(Scaffold[Shown]):
         self._view.overlay = strength
 
     @property
+    def one_scale(self) -> bool:
+        """Whether two methods that are compared are shown on one scale."""
+        return self._view.one_scale
+
+    @one_scale.setter
+    def one_scale(self, shared: bool) -> None:
+        self._view.one_scale = shared
+
+    @property
     def difference(self) -> bool:
         """Whether A − B is shown while two methods are compared."""
         return self._view.difference
@@ -138,6 +147,8 @@ class Explorer(Scaffold[Shown]):
         scale = self._common_scale(shown)
         for pane, made in zip(self._active, shown, strict=False):
             pane.show(made, scale, self.layer, self.overlay)
+        for pane in self._active[len(shown) :]:
+            pane.dim()
         if len(shown) == 2:
             self._difference.show(*self._explained(shown))
         else:
@@ -174,6 +185,8 @@ class Explorer(Scaffold[Shown]):
         look = {}
         if self.compare is not None:
             look["compare"] = names.method(self.compare, otherwise="second_method")
+            if not self.one_scale:
+                look["one_scale"] = "False"
             if not self.difference:
                 look["difference"] = "False"
         if self.layer != INPUT:
@@ -198,5 +211,7 @@ class Explorer(Scaffold[Shown]):
         self._difference.view.layout.display = None if self.difference else "none"
 
     def _compared(self) -> None:
+        for of_before in (self._panes[1], self._difference):
+            of_before.clear()
         self._show_panes()
         self._ask()

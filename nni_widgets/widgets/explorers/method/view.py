@@ -84,6 +84,10 @@ class View:
         """Whether two pictures share their scale."""
         return self.compare and bool(self._shared.value)
 
+    @one_scale.setter
+    def one_scale(self, shared: bool) -> None:
+        self._shared.value = shared
+
     @property
     def difference(self) -> bool:
         """Whether the difference of two pictures is shown."""

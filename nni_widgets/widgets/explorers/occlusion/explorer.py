@@ -29,8 +29,8 @@ from nni_widgets.widgets.explorers.occlusion.windows import (
     as_corners,
     grid,
     in_words,
-    nearest,
     on_grid,
+    placed,
 )
 from nni_widgets.widgets.parts.controls import button
 from nni_widgets.widgets.parts.copied import Names
@@ -91,8 +91,8 @@ class OcclusionExplorer(Scaffold[Covered]):
     def __init__(self, subject: Subject, method: Occlusion) -> None:
         self._first, self._quiet = checked(method), Quiet()
         self._visited: tuple[Corner, ...] = ()
-        self._last_tried: Last[Tried] = Last()
-        self._last_whole: Last[Explanation] = Last()
+        self._last_tried: Last[Tried] = Last(subject.model)
+        self._last_whole: Last[Explanation] = Last(subject.model)
         self._panel = ParameterPanel(method, self._changed, self._refuse)
         self._picture = FramedPicture(
             "drag the window; the bars follow",
@@ -123,8 +123,8 @@ class OcclusionExplorer(Scaffold[Covered]):
     @property
     def visited(self) -> tuple[Corner, ...]:
         """The corners of the windows that were covered, the last one last. To set it waits."""
-        outcome = self._outcome
-        return self._visited or (() if outcome is None else (outcome.value.corner,))
+        starts = self._starts()
+        return placed(self._visited, starts) if starts else self._visited
 
     @visited.setter
     def visited(self, corners: Sequence[Corner]) -> None:
@@ -151,7 +151,8 @@ class OcclusionExplorer(Scaffold[Covered]):
         self.visited = self._with(corner)
 
     def _with(self, corner: Corner) -> tuple[Corner, ...]:
-        return (*(known for known in self.visited if known != corner), corner)
+        before = self._visited or self.visited
+        return (*(known for known in before if known != corner), corner)
 
     @property
     def whole(self) -> bool:
@@ -176,13 +177,13 @@ class OcclusionExplorer(Scaffold[Covered]):
     ) -> Iterator[Step[Covered]]:
         method, visited, is_whole = selected
         starts = grid(method, x)
-        corner = nearest(visited[-1] if visited else None, starts)
-        corners = dict.fromkeys((corner, *(each for each in visited if on_grid(each, starts))))
+        *others, corner = placed(visited, starts)
+        corners = [corner, *others]
         tried = self._tried(x, target, method)
         to_come = method.windows(x).count if is_whole else 0
         of = len(corners) + to_come
-        for done in self._cover(x, method, tried, list(corners)):
-            falls = {each: tried.fall(each) for each in list(corners)[:done]}
+        for done in self._cover(x, method, tried, corners):
+            falls = {each: tried.fall(each) for each in corners[:done]}
             made = self._so_far(x, method, tried, falls)
             covered = self._scores_of(x, method, tried, corner)
             shown = Covered(made, covered, corner, falls, starts, is_whole)
@@ -265,7 +266,7 @@ class OcclusionExplorer(Scaffold[Covered]):
 
     def _fit(self, shown: Covered) -> None:
         """The frame stands where the user has put it last, which may be further already."""
-        corner = nearest(self._visited[-1] if self._visited else None, shown.starts)
+        corner = placed(self._visited, shown.starts)[-1]
         tops, lefts = ((0,), *shown.starts)[-2:]
         top, left = (0, *corner)[-2:]
         sides = (1, *shown.map.x.shape[-len(corner) :])[-2:]
@@ -290,9 +291,7 @@ class OcclusionExplorer(Scaffold[Covered]):
         return [names.method(self.method)]
 
     def _settings(self, names: Names) -> dict[str, str]:
-        starts = self._starts()
-        visited = [corner for corner in self._visited if on_grid(corner, starts)]
-        settings = {"visited": as_code(visited)} if visited else {}
+        settings = {"visited": as_code(list(self.visited))} if self._visited else {}
         return settings | ({"whole": "True"} if self.whole else {})
 
     def _at_work(self) -> str:
@@ -303,7 +302,7 @@ class OcclusionExplorer(Scaffold[Covered]):
         self._words.value = ""
 
     def _forget(self) -> None:
-        self._panel.show(self._first)
+        self._panel.reset(self._first)
         self._visited = ()
         with self._quiet:
             self._whole.value = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -47,6 +48,12 @@ def nearest(corner: Corner | None, starts: Starts) -> Corner:
         min(along, key=lambda start: abs(start - at))
         for at, along in zip(corner, starts, strict=True)
     )
+
+
+def placed(visited: Sequence[Corner], starts: Starts) -> tuple[Corner, ...]:
+    """Those of the visited corners where a window begins; the last one is the nearest that does."""
+    last = nearest(visited[-1] if visited else None, starts)
+    return (*(each for each in visited if each != last and on_grid(each, starts)), last)
 
 
 def in_words(starts: Starts) -> str:

@@ -185,7 +185,7 @@ class ReferencesExplorer(Scaffold[Compared]):
         self._layers.clear()
 
     def _forget(self) -> None:
-        self._panel.show(self._first)
+        self._panel.reset(self._first)
         self._layers.reset()
 
     def _take_as_reference(self) -> None:
