@@ -305,7 +305,7 @@ class ActivationsExplorer(Scaffold[Seen]):
             part.layout.display = "none"
 
     def _forget(self) -> None:
-        self._panel.show(self._first)
+        self._panel.reset(self._first)
         self._picker.label = self._first_layer
         self._picker.show(self._first_layer)
         self._channel = None

@@ -295,7 +295,7 @@ class CodesExplorer(ForAClass, Studio[Synthesis]):
     def _forget(self) -> None:
         first = self._first
         self._picker.set(first.target)
-        self._panel.show(first.search)
+        self._panel.reset(first.search)
         with self._quiet:
             self._generators.value = first.generator
         self._go_from(first.base)

@@ -272,7 +272,7 @@ class DreamExplorer(Studio[Synthesis]):
         self._picker.label = label
         self._picker.show(label)
         self._show_channel(channel)
-        self._panel.show(dreaming)
+        self._panel.reset(dreaming)
 
     def _show_channel(self, channel: int | None) -> None:
         """Stand at this channel; one that the layer has not is for the engine to refuse."""

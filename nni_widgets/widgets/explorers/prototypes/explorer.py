@@ -214,7 +214,7 @@ class PrototypesExplorer(ForAClass, Studio[Synthesis]):
     def _show_recipe(self, recipe: Recipe) -> None:
         parts = (recipe.aim, recipe.priors, recipe.making)
         for panel, part in zip(self._panels, parts, strict=True):
-            panel.show(part)
+            panel.reset(part)
 
 
 class Column:

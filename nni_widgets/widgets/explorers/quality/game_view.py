@@ -99,7 +99,7 @@ class GameView:
     def forget(self) -> None:
         """Set the rules back too, without calling back."""
         self.begin_again()
-        self._panel.show(self._first)
+        self._panel.reset(self._first)
         self._patch = self._first.patch
 
     def paint(self, played: Played) -> None:

@@ -76,7 +76,7 @@ class SlideView:
 
     def forget(self) -> None:
         """Set everything back, without calling back."""
-        self._panel.show(Slide())
+        self._panel.reset(Slide())
         self.seen = _START
 
     def paint(self, slid: Slid) -> None:

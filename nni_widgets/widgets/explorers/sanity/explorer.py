@@ -241,7 +241,7 @@ class SanityExplorer(Scaffold[Checked]):
         self._words.value = self._table.value = self._answer.value = ""
 
     def _forget(self) -> None:
-        self._panel.show(Check())
+        self._panel.reset(Check())
         self._layers.fit(self._layers.count, 0)
         self._asked = False
 

@@ -258,9 +258,9 @@ class Asking(Live[Doubted]):
 
     def _forget(self) -> None:
         question, target = self._first
-        self._question.show(question)
-        self._motion.show(Motion())
-        self._calibration.show(Calibration())
+        self._question.reset(question)
+        self._motion.reset(Motion())
+        self._calibration.reset(Calibration())
         self._other.fit(self._other.count, self._beside.first)
         self._show_target(target)
 
