@@ -265,8 +265,9 @@ def test_maps_of_before_are_dimmed_until_theirs_are_there(opened, cnn, digits):
         if value.fates["quick"].forgetful is not None:
             painted.set()
 
-    explorer._paint = heard
     explorer.n_layers = 3
+    explorer.drain()
+    explorer._paint = heard
     wait.set()
     explorer.seed = 2
     assert painted.wait(10)
