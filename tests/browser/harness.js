@@ -7,7 +7,7 @@ window.harness = (() => {
 
   // The kernel's first answer is lost now and then; JupyterLab then goes on without, after 3 s.
   function answered(kernel) {
-    return Promise.race([kernel.info, new Promise((goOn) => setTimeout(goOn, 10000))]);
+    return Promise.race([kernel.info, new Promise((goOn) => setTimeout(goOn, 5000))]);
   }
 
   // A request that is sent while the kernel still connects is lost: wait for its answer first.
