@@ -5,9 +5,11 @@ window.harness = (() => {
 
   const isOpen = () => Boolean(window.jupyterapp?.shell.currentWidget?.context);
 
-  // The kernel's first answer is lost now and then; JupyterLab then goes on without, after 3 s.
+  const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+
+  // The kernel's first answer may not come (see wake); JupyterLab then goes on without, after 3 s.
   function answered(kernel) {
-    return Promise.race([kernel.info, new Promise((goOn) => setTimeout(goOn, 5000))]);
+    return Promise.race([kernel.info, pause(5000)]);
   }
 
   // A request that is sent while the kernel still connects is lost: wait for its answer first.
@@ -29,8 +31,33 @@ window.harness = (() => {
     const kernel = session?.session?.kernel;
     const cells = window.jupyterapp?.shell.currentWidget?.content?.model?.cells ?? [];
     const states = Array.from(cells, (cell) => cell.executionState ?? cell.type).join(' ');
+    const waits = Array.from(kernel?._futures?.values() ?? [], ({msg, _status}) =>
+      `${msg.header.msg_type} (has ${['nothing', 'the reply', 'idle'][_status & 3] ?? 'both'})`);
     return `kernel ${kernel?.status}, ${kernel?.connectionStatus}; session ready ` +
-      `${session?.isReady}; cells ${states}`;
+      `${session?.isReady}; cells ${states}; waits for ${waits.join(', ') || 'nothing'}`;
+  }
+
+  // ipykernel 7.0 to 7.3 leave a request unread now and then, until another client connects
+  // (ipykernel issue 1554): one that comes and goes does no harm to any kernel.
+  async function wake({model}) {
+    const {kernels} = window.jupyterapp.serviceManager;
+    const other = kernels.connectTo({model, handleComms: false});
+    await pause(2000);
+    other.dispose();
+  }
+
+  const awake = {patience: 8000};  // ms that the page waits for an answer before it wakes the kernel
+
+  async function keepAwake() {
+    for (let waited = 0;;) {
+      await pause(500);
+      const panel = window.jupyterapp?.shell?.currentWidget;
+      const kernel = panel?.context?.sessionContext?.session?.kernel;
+      waited = kernel?._futures?.size ? waited + 500 : 0;
+      if (waited < awake.patience) continue;
+      await wake(kernel);
+      waited = 0;
+    }
   }
 
   function within(seconds, work) {
@@ -40,34 +67,13 @@ window.harness = (() => {
     return Promise.race([work, new Promise(late)]);
   }
 
-  // JupyterLab does not always hear that a cell has ended: the server calls the kernel idle, the
-  // page waits for ever (ipykernel 6.31 and 7.0.1, about once in 100 notebooks).
-  async function unlessLost(run, panel) {
-    const {kernels} = window.jupyterapp.serviceManager;
-    const {kernel} = panel.context.sessionContext.session;
-    let over = false;
-    const ended = run.finally(() => { over = true; });
-    async function lost() {
-      for (let idle = 0; idle < 5 && !over;) {
-        await new Promise((done) => setTimeout(done, 2000));
-        await kernels.refreshRunning();
-        const known = Array.from(kernels.running()).find(({id}) => id === kernel.id);
-        idle = known?.execution_state === 'idle' ? idle + 1 : 0;
-      }
-      if (!over) throw Error(`the end of the run was lost: ${stateOfKernel()}`);
-      return ended;
-    }
-    return Promise.race([ended, lost()]);
-  }
-
   const runAll = (seconds) => within(seconds, runEveryCell());
   const runCell = (source, seconds) => within(seconds, addCell(source).then(runTheActiveCell));
   const runActiveCell = (seconds) => within(seconds, runTheActiveCell());
 
   async function runEveryCell() {
     const panel = await connectedPanel();
-    const run = window.jupyterapp.commands.execute('notebook:run-all-cells');
-    const finished = await unlessLost(run, panel);
+    const finished = await window.jupyterapp.commands.execute('notebook:run-all-cells');
     return [finished, outputs(panel)];
   }
 
@@ -142,5 +148,6 @@ window.harness = (() => {
     return performance.now() - Math.max(...times) > quiet;
   }
 
-  return {isOpen, runAll, runCell, runActiveCell, editNewCell, save, watch, settled};
+  keepAwake();
+  return {isOpen, runAll, runCell, runActiveCell, editNewCell, save, watch, settled, awake};
 })();

@@ -24,7 +24,7 @@ from typing import Any, Self
 import nbformat
 import numpy as np
 from PIL import Image
-from playwright.sync_api import Browser, Error, Locator, Page, Playwright
+from playwright.sync_api import Browser, Locator, Page, Playwright
 
 COURSE = Path(__file__).parents[2] / "course"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -172,10 +172,10 @@ def fresh_page(lab: Lab, browser: Browser, harmless: Sequence[str] = ()) -> Iter
     context.add_init_script(path=SCRIPT)
     page = context.new_page()
     page.set_default_timeout(30_000)
-    page.lab, page.harmless = lab, [*harmless]
+    page.lab = lab
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(f"page error: {error}"))
-    page.on("console", lambda message: complaints.extend(_complaint(message, page.harmless)))
+    page.on("console", lambda message: complaints.extend(_complaint(message, harmless)))
     try:
         yield page
     finally:
@@ -207,23 +207,8 @@ def new_notebook(page: Page, cells: Sequence[str]) -> None:
 
 
 def run_all(page: Page, seconds: float = 180) -> None:
-    """Run every cell; fail with the output of the cell that failed, or when time is up.
-
-    If JupyterLab loses the end of a run, the page is loaded again, as a user would, and all is run
-    once more; it says so on stderr.
-    """
-    run = "limit => harness.runAll(limit)"
-    try:
-        finished, cells = page.evaluate(run, seconds)
-    except Error as error:
-        if " was lost: " not in str(error):
-            raise
-        print(f"{error}\nThe page is loaded again.", file=sys.stderr)
-        page.harmless.append("Comm not found")  # the kernel still talks to widgets of the old page
-        page.reload()
-        page.wait_for_function("() => harness.isOpen()")
-        finished, cells = page.evaluate(run, seconds)
-    _text_of_the_run(finished, cells)
+    """Run every cell; fail with the output of the cell that failed, or when time is up."""
+    _text_of_the_run(*page.evaluate("limit => harness.runAll(limit)", seconds))
 
 
 def run_cell(page: Page, source: str, seconds: float = 60) -> str:

@@ -32,7 +32,7 @@ from tests.browser.harness import (
 PATIENT = f"""
 import threading
 import nni_widgets as nni
-let_go = threading.Event()
+let_go = globals().get("let_go", threading.Event())
 
 def patient(model, x, target):
     let_go.wait(60)

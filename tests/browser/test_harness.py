@@ -88,25 +88,28 @@ def test_a_run_that_does_not_end_is_given_up(page):
         run_all(page, seconds=1)
 
 
-LOSE_THE_END = """async () => {
-  const {sessionContext} = jupyterapp.shell.currentWidget.context;
-  await sessionContext.ready;
-  const execute = jupyterapp.commands.execute.bind(jupyterapp.commands);
-  jupyterapp.commands.execute = async (...command) => {
-    await execute(...command);
-    await new Promise(() => {});
-  };
-}"""
-
-
-def test_a_run_whose_end_is_lost_is_run_again(page, capfd):
-    new_notebook(page, ["print('done')"])
-    page.evaluate(LOSE_THE_END)
-    run_all(page)
-    assert "the end of the run was lost: kernel idle" in capfd.readouterr().err
+def test_a_kernel_that_does_not_answer_is_woken(page):
+    """By another client: it is counted by the server while the cell runs."""
+    new_notebook(page, ["import time\ntime.sleep(3)"])
+    page.evaluate("() => { harness.awake.patience = 500; }")
+    seen = page.evaluate(COUNT_WHILE_RUNNING)
+    assert max(seen) >= 2
     assert run_cell(page, "print('still alive')") == "still alive\n"
 
 
+COUNT_WHILE_RUNNING = """async () => {
+  const run = harness.runAll(60), seen = [];
+  let over = false;
+  run.finally(() => { over = true; });
+  const {kernels} = jupyterapp.serviceManager;
+  while (!over) {
+    await new Promise((done) => setTimeout(done, 200));
+    await kernels.refreshRunning();
+    seen.push(...Array.from(kernels.running(), (kernel) => kernel.connections));
+  }
+  await run;
+  return seen;
+}"""
 LOSE_THE_FIRST_ANSWER = """async () => {
   const {sessionContext} = jupyterapp.shell.currentWidget.context;
   await sessionContext.ready;
