@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -81,8 +81,9 @@ class Comparison:
     """How methods fare by measures, on N pictures: made by :func:`compare`, shows itself.
 
     Each cell is the mean over the pictures and its 95 % bootstrap interval; the best of a measure
-    is starred. Methods whose intervals overlap are not told apart by these pictures; one that is
-    no better than chance, the last row, has said nothing that the measure can see.
+    is starred. Whether one of two methods is ahead, their intervals do not say: some pictures are
+    hard for both. Ask the interval of the difference of their ``values``. A method that is no
+    better than chance has said nothing that the measure can see.
     """
 
     scores: Scores
@@ -135,7 +136,7 @@ class Comparison:
         return {at: cell.refusal for at, cell in self.scores.cells.items() if cell.refusal}
 
     def best(self, metric: str) -> str:
-        """The name of the method with the best mean by a measure; empty if none has one.
+        """The name of the method with the best finite mean by a measure; empty if none has one.
 
         Raises ``ValueError`` for a measure that is not compared.
         """
@@ -144,7 +145,7 @@ class Comparison:
             raise invalid("Comparison", "metric", expected, repr(metric), action)
         sign = -1 if self.scores.metrics[metric].card.better == "lower" else 1
         means = {name: sign * self.mean(name, metric) for name in self.methods}
-        known = {name: mean for name, mean in means.items() if not math.isnan(mean)}
+        known = {name: mean for name, mean in means.items() if math.isfinite(mean)}
         return max(known, key=known.__getitem__, default="")
 
     @property
@@ -181,11 +182,14 @@ class Comparison:
 
 
 def _heading(of: Comparison) -> str:
-    measures = "1 measure" if len(of.metrics) == 1 else f"{len(of.metrics)} measures"
-    sizes = f"{len(of.methods)} methods × {measures}"
     scores = of.scores
-    heading = f"{sizes} on {scores.samples} picture{'s' if scores.samples > 1 else ''}"
+    sizes = f"{_counted(of.methods, 'method')} × {_counted(of.metrics, 'measure')}"
+    heading = f"{sizes} on {_counted(range(scores.samples), 'picture')}"
     return heading if scores.done == scores.of else f"{heading}: {scores.done} of {scores.of} done"
+
+
+def _counted(things: Sequence[object], noun: str) -> str:
+    return f"{len(things)} {noun}{'s' if len(things) > 1 else ''}"
 
 
 def _arrow(of: Comparison, title: str) -> str:
@@ -208,7 +212,8 @@ def _text(of: Comparison, at: At) -> str:
     if found is None or math.isnan(found.mean):
         return _short(of, at)
     ends = [end for end in (found.mean, found.low, found.high) if not math.isnan(end)]
-    mean, *rest = (number(end, max(map(abs, ends)), digits=2) for end in ends)
+    largest = max((abs(end) for end in ends if math.isfinite(end)), default=None)
+    mean, *rest = (number(end, largest if math.isfinite(end) else None, 2) for end in ends)
     few = f", n = {found.count}" if found.count < of.scores.samples else ""
     star = f" {_BEST}" if at[0] == of.best(at[1]) else ""
     return mean + (f" [{', '.join(rest)}]" if rest else "") + few + star
@@ -281,7 +286,9 @@ def _plot(of: Comparison) -> Image.Image:
     names = round(max(font.getlength(plain(name)) for name in of.methods)) + 2 * _GAP
     bands = [of.metrics[at : at + _ACROSS] for at in range(0, len(of.metrics), _ACROSS)]
     height = _LINE * (len(of.methods) + 1) + _GAP
-    width = names + max(map(len, bands)) * (_PLOT + _NUMBERS)
+    headings = (round(font.getlength(_panel_heading(of, title))) + _GAP for title in of.metrics)
+    across = max(_PLOT + _NUMBERS, *headings)
+    width = names + max(map(len, bands)) * across
     page = Image.new("RGB", (width, height * len(bands) + _GAP), _PAPER)
     draw = ImageDraw.Draw(page)
     for band, titles in enumerate(bands):
@@ -289,14 +296,17 @@ def _plot(of: Comparison) -> Image.Image:
         for row, name in enumerate(of.methods, 1):
             draw.text((_GAP, top + (row + 0.5) * _LINE), plain(name), _INK, font, anchor="lm")
         for column, title in enumerate(titles):
-            _panel(draw, of, title, names + column * (_PLOT + _NUMBERS), top)
+            _panel(draw, of, title, names + column * across, top)
     return page
+
+
+def _panel_heading(of: Comparison, title: str) -> str:
+    return f"{plain(title)} ({of.scores.metrics[title].card.better} is better)"
 
 
 def _panel(draw: ImageDraw.ImageDraw, of: Comparison, title: str, left: int, top: int) -> None:
     font = ImageFont.load_default(_FONT_SIZE)
-    heading = f"{plain(title)} ({of.scores.metrics[title].card.better} is better)"
-    draw.text((left, top + _LINE / 2), heading, _INK, font, anchor="lm")
+    draw.text((left, top + _LINE / 2), _panel_heading(of, title), _INK, font, anchor="lm")
     place = _places(of, title, left, left + _PLOT)
     bottom = top + (len(of.methods) + 1) * _LINE
     chance = of.mean(of.scores.chance, title)

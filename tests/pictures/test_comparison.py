@@ -1,15 +1,17 @@
 """A comparison: its numbers, its table, its plot and its words; stopped, refused, repeated."""
 
 import io
+import itertools
 import math
 import re
 
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from nni_widgets.engine.methods import GradientTimesInput, IntegratedGradients, Saliency
+from nni_widgets.engine.metrics.chance import RandomAttribution
 from nni_widgets.engine.metrics.completeness import Completeness
 from nni_widgets.engine.metrics.flipping import Selectivity
 from nni_widgets.engine.metrics.interval import interval
@@ -137,6 +139,36 @@ def test_infinite_scores_are_told_and_not_drawn() -> None:
     assert "some inf" in repr(found)
     assert "<svg" not in found._repr_mimebundle_()["text/html"]
     assert found.png()
+
+
+def test_an_interval_with_an_infinite_end_has_two_digits() -> None:
+    x = torch.cat([X[:1] * 0, X[1:]])
+    found = compare(Linear(), x, {"some": torch.ones(6, 4)}, [Completeness(to="score")], 0)
+    assert re.fullmatch(r"inf \[\d\.\d+, inf\]", found.table.rows[0][1])
+    assert found.best("Completeness gap") == ""
+
+
+def test_chance_alone_is_one_method() -> None:
+    found = compare(Linear(), X[:1], [RandomAttribution()], [Sparseness()])
+    assert repr(found).startswith("1 method × 1 measure on 1 picture\n")
+
+
+def test_long_names_of_measures_have_their_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[float, float, float]] = []
+
+    def text(
+        draw: ImageDraw.ImageDraw, xy: tuple[float, float], words: str, *rest: object, **_: object
+    ) -> None:
+        drawn.append((xy[1], xy[0], xy[0] + rest[1].getlength(words)))
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
+    metrics = [Selectivity(patch=1, of="probability", n_steps=k) for k in (1, 2, 3)]
+    width = Image.open(io.BytesIO(compare(Linear(), X, METHODS, metrics, 0).png())).width
+    heads = sorted(found for found in drawn if found[0] == min(drawn)[0])
+    assert len(heads) == 3
+    for (_, _, end), (_, start, _) in itertools.pairwise(heads):
+        assert end < start
+    assert heads[-1][2] < width
 
 
 def test_an_interrupted_comparison_keeps_what_was_done() -> None:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nni_widgets.errors import invalid
+from nni_widgets.params import is_whole
 
 _NEIGHBOURS, _WEAK = 10, 0.01
 _RESTARTS, _ROUNDS = 20, 100
@@ -51,7 +52,7 @@ def clusters(attributions: Tensor, n: int, seed: int = 0, size: int = 14) -> Clu
     than maps, or numbers that are not finite. Cost: no pass; memory and time of a matrix N × N.
     Source: Lapuschkin et al. 2019 (spectral relevance analysis), methods; Ng, Jordan, Weiss 2002.
     """
-    _check(attributions, n, size)
+    _check(attributions, n, seed, size)
     maps = attributions.detach().double()
     eigenvalues, vectors = torch.linalg.eigh(_laplacian(_normalised(maps, size)))
     vectors = vectors * _signs(vectors)
@@ -60,18 +61,20 @@ def clusters(attributions: Tensor, n: int, seed: int = 0, size: int = 14) -> Clu
     return Clusters(labels, means.to(attributions), vectors[:, 1 : max(n, 3)], eigenvalues)
 
 
-def _check(attributions: Tensor, n: int, size: int) -> None:
+def _check(attributions: Tensor, n: int, seed: int, size: int) -> None:
     who, expected = "clusters", "finite maps of at least 3 pictures, (N, C, ...) or (N, D)"
     if not isinstance(attributions, Tensor) or attributions.ndim < 2 or len(attributions) < 3:
         given = f"shape {tuple(getattr(attributions, 'shape', ()))}"
         raise invalid(who, "attributions", expected, given, "Explain more pictures")
     if not bool(attributions.isfinite().all()):
         raise invalid(who, "attributions", expected, "NaN or infinite numbers", "Leave those out")
-    if type(n) is not int or not 1 <= n <= len(attributions):
+    if not is_whole(n) or not 1 <= n <= len(attributions):
         expected = f"a whole number from 1 to {len(attributions)}, the number of maps"
         raise invalid(who, "n", expected, repr(n), "Ask for fewer groups")
-    if type(size) is not int or size < 1:
+    if not is_whole(size) or size < 1:
         raise invalid(who, "size", "a whole number of at least 1", repr(size), "Try 14")
+    if not is_whole(seed):
+        raise invalid(who, "seed", "a whole number", repr(seed), "Try 0")
 
 
 def _normalised(maps: Tensor, size: int) -> Tensor:

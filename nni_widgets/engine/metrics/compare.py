@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from nni_widgets.engine.methods.base import AnyMethod, Method, as_method, final
-from nni_widgets.engine.metrics.base import Measured, Metric, Subject
+from nni_widgets.engine.methods.base import AnyMethod, Method, final
+from nni_widgets.engine.metrics.base import Given, Measured, Metric, Subject, asked
 from nni_widgets.engine.metrics.chance import RandomAttribution
 from nni_widgets.engine.targets import Target
 from nni_widgets.errors import UnsupportedOperation, invalid
@@ -73,31 +73,43 @@ def score_all(
     """
     rows, columns = _with_chance(_named_methods(methods), seed), _named_metrics(metrics)
     chance = next(name for name, row in rows.items() if isinstance(row, RandomAttribution))
-    selection = Subject(model, x, rows[chance], target).selection
+    selection = Subject(model, x, rows[chance], target, _WHO).selection
     scores = Scores(tuple(rows), columns, chance, len(x), {})
     yield scores
     for name, method in rows.items():
         subject = Subject(model, x, method, selection)
+        unexplained = _unexplained(subject)
         for title, metric in columns.items():
-            cell = _cell(metric, subject)
+            cell = unexplained or _cell(metric, subject)
             scores = replace(scores, cells={**scores.cells, (name, title): cell})
             yield scores
 
 
 def _cell(metric: Metric, subject: Subject) -> Cell:
     try:
-        last = final(metric.steps(subject))
-    except (UnsupportedOperation, ValueError) as error:
-        return Cell(refusal=str(error))
+        return Cell(final(metric.steps(subject)))
+    except Exception as error:  # noqa: BLE001 - one measure's own error does not end the others
+        return _refused(error)
+
+
+def _unexplained(subject: Subject) -> Cell | None:
+    """What stands for all measures of a method that has no explanation of x."""
+    try:
+        _ = subject.result
     except Exception as error:  # noqa: BLE001 - one method's own error does not end the others
-        return Cell(refusal=f"{type(error).__name__}: {error}")
-    return Cell(last)
+        return _refused(error)
+    return None
 
 
-def _with_chance(methods: dict[str, Method | Tensor], seed: int) -> dict[str, Method | Tensor]:
+def _refused(error: Exception) -> Cell:
+    is_sentence = isinstance(error, (UnsupportedOperation, ValueError))
+    return Cell(refusal=str(error) if is_sentence else f"{type(error).__name__}: {error}")
+
+
+def _with_chance(methods: dict[str, Method], seed: int) -> dict[str, Method]:
+    chance = RandomAttribution(seed=seed)
     if any(isinstance(method, RandomAttribution) for method in methods.values()):
         return methods
-    chance = RandomAttribution(seed=seed)
     names = chain([chance.title, repr(chance)], (f"{chance!r} {at}" for at in count(2)))
     return {**methods, next(name for name in names if name not in methods): chance}
 
@@ -105,7 +117,7 @@ def _with_chance(methods: dict[str, Method | Tensor], seed: int) -> dict[str, Me
 def _listed(what: str, given: Any, example: str) -> list[Any]:
     """The values of a list, or of a dictionary by names."""
     action = f"For example [{example}]"
-    if not isinstance(given, Iterable) or isinstance(given, (Tensor, str)):
+    if not isinstance(given, Iterable) or hasattr(given, "shape") or isinstance(given, str):
         raise invalid(_WHO, what, "a list or a dictionary", type(given).__name__, action)
     values = list(given.values() if isinstance(given, Mapping) else given)
     if not values:
@@ -115,13 +127,11 @@ def _listed(what: str, given: Any, example: str) -> list[Any]:
     return values
 
 
-def _named_methods(methods: Methods) -> dict[str, Method | Tensor]:
-    given = _listed("methods", methods, "nni.LRP()")
-    values = [one if isinstance(one, Tensor) else as_method(one) for one in given]
+def _named_methods(methods: Methods) -> dict[str, Method]:
+    values = [asked(one) for one in _listed("methods", methods, "nni.LRP()")]
     if isinstance(methods, Mapping):
         return dict(zip(methods, values, strict=True))
-    titles = ["attribution" if isinstance(one, Tensor) else one.title for one in values]
-    return dict(zip(_distinct(titles, values), values, strict=True))
+    return dict(zip(_distinct(values), values, strict=True))
 
 
 def _named_metrics(metrics: Metrics) -> dict[str, Metric]:
@@ -130,17 +140,22 @@ def _named_metrics(metrics: Metrics) -> dict[str, Metric]:
         if not isinstance(one, Metric):
             expected, action = "measures such as nni.Selectivity()", "Call the class to make one"
             raise invalid(_WHO, "metrics", expected, repr(one), action)
+        if not hasattr(one, "card"):
+            expected, action = "measures with a card", "Give its class a card = nni.MetricCard(...)"
+            raise invalid(_WHO, "metrics", expected, repr(one), action)
     if isinstance(metrics, Mapping):
         return dict(metrics)
-    return dict(zip(_distinct([one.title for one in values], values), values, strict=True))
+    return dict(zip(_distinct(values), values, strict=True))
 
 
-def _distinct(titles: Sequence[str], values: Sequence[object]) -> list[str]:
+def _distinct(values: Sequence[Method] | Sequence[Metric]) -> list[str]:
     """The titles; where some are equal the code of the values; where that is too, numbered."""
-    often = Counter(titles)
+    often = Counter(value.title for value in values)
     names = [
-        title if title and (often[title] == 1 or isinstance(value, Tensor)) else repr(value)
-        for title, value in zip(titles, values, strict=True)
+        value.title
+        if value.title and (often[value.title] == 1 or isinstance(value, Given))
+        else repr(value)
+        for value in values
     ]
     seen: Counter[str] = Counter()
     for at, name in enumerate(names):

@@ -60,7 +60,7 @@ class Continuity(Nearby):
     left out; if all do, the score is 0.
 
     Unit: that of R per unit of the pixels: maps on different scales cannot be compared. Raises
-    ``ValueError`` for shifts as large as the picture. Cost: an explanation per shift.
+    ``ValueError`` for shifts as large as the picture. Cost: 1 R + 1 R per shift.
     Source: Montavon, Samek, Müller 2018, sec. 7.1.
 
     Quantus gives the scores of patches along one long slide, where it and the paper differ.
@@ -71,7 +71,7 @@ class Continuity(Nearby):
         question="Does the map change a lot when the picture is moved by a pixel?",
         better="lower",
         range="0 and above",
-        cost="1 R per shift",
+        cost="1 R + 1 R per shift",
         drawbacks="depends on the scale of the map; a constant map is perfect; a model that itself "
         "is not continuous is held against the method",
     )
@@ -85,7 +85,8 @@ class Continuity(Nearby):
         shortest = min(x.shape[axis] for axis in axes)
         if self.pixels >= shortest:
             expected = f"smaller than the picture's shortest side, {shortest}"
-            raise invalid("Continuity", "pixels", expected, self.pixels, "Choose a smaller shift")
+            action = "Choose a smaller shift" if shortest > 1 else "Choose another measure"
+            raise invalid("Continuity", "pixels", expected, self.pixels, action)
         steps = range(-self.pixels, self.pixels + 1)
         return torch.tensor([by for by in itertools.product(steps, repeat=len(axes)) if any(by)])
 
@@ -115,7 +116,7 @@ class MaxSensitivity(Nearby):
     Euclidean norm does not. A map that is 0 everywhere is divided by 1. Every sample of a batch
     gets the same noise. The maximum over samples is a lower bound of that over all x′.
 
-    Unit: none; ``radius`` has that of the pixels. Cost: an explanation per sample of the noise.
+    Unit: none; ``radius`` has that of the pixels. Cost: 1 R + 1 R per sample of the noise.
     Source: Yeh et al. 2019, sec. 3; the division by ‖R(x)‖ is that of the authors' code and of
     Captum. The authors' code divides what it has again at every sample, which is not meant here.
     """
@@ -125,7 +126,7 @@ class MaxSensitivity(Nearby):
         question="Does the map change a lot when noise changes the picture invisibly?",
         better="lower",
         range="0 and above",
-        cost="1 R per sample of the noise",
+        cost="1 R + 1 R per sample of the noise",
         drawbacks="a constant map is perfect; few samples find too small a maximum; a radius in "
         "one model's pixels says nothing about another's",
     )

@@ -42,7 +42,7 @@ class Infidelity(Filling):
     the map's scale and its sign as a whole do not count; else β = 1.
 
     Unit: that of the score, squared. Every sample of a batch gets the same squares and noise.
-    Raises ``ValueError`` for a window larger than x. Cost: 1 forward pass per change.
+    Raises ``ValueError`` for a window larger than x. Cost: 1 R + 1 F per change.
     Source: Yeh et al. 2019, def. 2.1, and its code for the two readings of R and for β.
 
     Quantus goes on with the changed picture from square to square, and IᵀR there has x in it twice.
@@ -53,7 +53,7 @@ class Infidelity(Filling):
         question="Do the map's numbers foretell how far the score falls?",
         better="lower",
         range="0 and above",
-        cost="n_samples F",
+        cost="1 R + n_samples F",
         drawbacks="squares ask for contributions, noise for slopes: the other kind of map fails; "
         "normalised, a map with all signs turned is as good; large scores make it large",
     )
@@ -113,7 +113,7 @@ class SensitivityN(Filling):
     does, as 0.
 
     Unit: none. R counts as contributions, in any unit. Every sample of a batch gets the same sets.
-    Cost: n_sizes × n_sets forward passes. Source: Ancona et al. 2018, sec. 4.
+    Cost: 1 R + n_sizes × n_sets F. Source: Ancona et al. 2018, sec. 4.
 
     Quantus takes no random sets: it removes pixels in the map's own order and correlates over the
     pictures.
@@ -124,7 +124,7 @@ class SensitivityN(Filling):
         question="Does the relevance of many pixels go with what their removal costs?",
         better="higher",
         range="−1 to 1",
-        cost="n_sizes × n_sets F",
+        cost="1 R + n_sizes × n_sets F",
         drawbacks="scattered holes are unlike any picture that the model has seen; for large sets "
         "all maps look alike; few sets make the correlation noisy",
     )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
 from torch import Tensor
 
 from nni_widgets.errors import invalid
+from nni_widgets.params import is_whole
 
 _NUMBERS_AT_ONCE = 2**21
 
@@ -41,7 +43,7 @@ def interval(
     Raises ``ValueError`` for values of another shape, a level outside 0 to 1, no resamples.
     Source: Efron, Tibshirani 1993, ch. 13.
     """
-    kept = _checked(values, level, n_resamples)
+    kept = _checked(values, level, n_resamples, seed)
     kept = kept[~kept.isnan()]
     count = len(kept)
     mean = float(kept.mean()) if count else math.nan
@@ -61,7 +63,7 @@ def _means(values: Tensor, n_resamples: int, seed: int) -> Tensor:
     return torch.cat([values[index].mean(1) for index in drawn])
 
 
-def _checked(values: Tensor | Sequence[float], level: float, n_resamples: int) -> Tensor:
+def _checked(values: Tensor | Sequence[float], level: float, n_resamples: int, seed: int) -> Tensor:
     expected, action = "one number per sample, (N,)", "Take one method and one measure"
     try:
         numbers = torch.as_tensor(values).detach().to("cpu", torch.float64)
@@ -71,8 +73,11 @@ def _checked(values: Tensor | Sequence[float], level: float, n_resamples: int) -
     if numbers.ndim != 1:
         given = f"shape {tuple(numbers.shape)}"
         raise invalid("interval", "values", expected, given, action)
-    if not 0 < level < 1:
+    if not isinstance(level, Real) or not 0 < level < 1:
         raise invalid("interval", "level", "between 0 and 1", repr(level), "Try 0.95")
-    if n_resamples < 1:
-        raise invalid("interval", "n_resamples", "at least 1", repr(n_resamples), "Try 2000")
+    if not is_whole(n_resamples) or n_resamples < 1:
+        expected = "a whole number of at least 1"
+        raise invalid("interval", "n_resamples", expected, repr(n_resamples), "Try 2000")
+    if not is_whole(seed):
+        raise invalid("interval", "seed", "a whole number", repr(seed), "Try 0")
     return numbers

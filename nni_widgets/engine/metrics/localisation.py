@@ -63,7 +63,7 @@ class PointingGame(Localisation):
     channels are summed first. Where several places have the largest number, the score is
     the share of them that is inside. ``area(x)`` is what pointing at random would score.
 
-    Unit: none. Raises ``ValueError`` unless there is a box for every picture. Cost: no pass.
+    Unit: none. Raises ``ValueError`` unless there is a box for every picture. Cost: 1 R, no pass.
     Source: Zhang et al. 2016 (excitation backprop), sec. 4.1, with a tolerance of 15 pixels around
     the object there.
 
@@ -75,7 +75,7 @@ class PointingGame(Localisation):
         question="Is the most relevant place where the thing is?",
         better="higher",
         range="0 to 1",
-        cost="nothing",
+        cost="1 R",
         drawbacks="looks at one place alone; needs to know where the thing is; a model that looks "
         "elsewhere is held against the method",
     )
@@ -100,7 +100,7 @@ class RelevanceMass(Localisation):
     ``Σ_inside max(R, 0) / Σ max(R, 0)``, the channels summed first; 0 for a map without positive
     relevance. ``area(x)`` is the share of the area, which a random map scores on average.
 
-    Unit: none. Raises ``ValueError`` unless there is a box for every picture. Cost: no pass.
+    Unit: none. Raises ``ValueError`` unless there is a box for every picture. Cost: 1 R, no pass.
     Source: Arras, Osman, Samek 2022 (CLEVR-XAI), "relevance mass accuracy"; Kohlbrenner et al.
     2020, "inside-total relevance ratio".
     """
@@ -110,7 +110,7 @@ class RelevanceMass(Localisation):
         question="How much of the relevance lies where the thing is?",
         better="higher",
         range="0 to 1",
-        cost="nothing",
+        cost="1 R",
         drawbacks="large things are easy to meet: compare with their area; needs to know where "
         "the thing is; a model that looks elsewhere is held against the method",
     )
@@ -130,6 +130,10 @@ def _checked(who: str, boxes: Any) -> Tensor:
     except (TypeError, ValueError, RuntimeError) as error:
         raise invalid(who, "boxes", expected, type(boxes).__name__, action) from error
     if found.dtype == torch.bool and found.ndim > 1 and len(found):
+        empty = (~found.flatten(1).any(1)).nonzero()
+        if len(empty):
+            given = f"none in mask {int(empty[0])}"
+            raise invalid(who, "boxes", "masks with a place in each", given, "Leave pictures out")
         return found
     is_whole = not (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool)
     if not is_whole or found.ndim != 2 or found.shape[1] != 4 or not len(found):

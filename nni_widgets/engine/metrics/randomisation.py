@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import torch
@@ -12,11 +13,11 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from nni_widgets.engine.checks import check_input, check_model
-from nni_widgets.engine.methods.base import final, logits_of
+from nni_widgets.engine.methods.base import logits_of
 from nni_widgets.engine.metrics.base import Measured, Metric, MetricCard, Subject
 from nni_widgets.engine.metrics.similarity import rank_correlation, structural_similarity
 from nni_widgets.errors import invalid
-from nni_widgets.params import param
+from nni_widgets.params import is_whole, param
 
 _FAR_APART = 1_000_003
 
@@ -31,7 +32,7 @@ class Randomisation(Metric):
     nothing else (0). ``"ssim"``: SSIM of the maps, each divided by its largest absolute value.
 
     Curve: the similarity after 0, 1, … layers over the share of all layers. Raises ``ValueError``
-    for more layers than there are. Cost: an explanation per layer and 1 forward pass of one sample.
+    for more layers than there are. Cost: 1 R + 1 R per layer and 1 F of one sample.
     Source: Adebayo et al. 2018, sec. 3 (cascading randomisation; rank correlation and SSIM).
 
     Quantus (MPRT) goes from the layer that was defined last, not from the one that runs last.
@@ -42,7 +43,7 @@ class Randomisation(Metric):
         question="Does the map stay the same although the network has forgotten what it knew?",
         better="lower",
         range="−1 to 1",
-        cost="1 R per layer",
+        cost="1 R + 1 R per layer",
         drawbacks="a map that is zero where the picture is black stays alike for that alone; a low "
         "score says that the weights matter, not that the map is right",
     )
@@ -61,7 +62,7 @@ class Randomisation(Metric):
         model = subject.model
         for done in range(1, number + 1):
             model = _redrawn(model, names, [done - 1], self.seed)
-            last = final(subject.method.steps(model, subject.x, subject.selection))
+            last = subject.explained(model)
             curve.append(self.likeness(before, last.values.double()))
             yield Measured(
                 values=curve[-1],
@@ -108,8 +109,8 @@ def randomised(
 ) -> nn.Module:
     """A copy of the model whose ``n_layers`` top layers have forgotten what they learnt.
 
-    They are drawn anew by their own ``reset_parameters``, as before training; a parameter that this
-    leaves alone, or that has no such function, from a normal distribution with its mean and
+    They are drawn anew by their own ``reset_parameters()``, as before training; a parameter that
+    this leaves alone, or that has no such function, from a normal distribution with its mean and
     standard deviation. Batch-norm begins again with mean 0 and variance 1. ``independent``: only
     the last of these layers, `layers_from_top` ``(model, x)[n_layers - 1]``. A layer's new weights
     depend on ``seed`` and its number from the top alone. The model and torch's random state stay
@@ -121,6 +122,8 @@ def randomised(
     """
     names = layers_from_top(model, x)
     _check_number("randomised", n_layers, names)
+    if not is_whole(seed):
+        raise invalid("randomised", "seed", "a whole number", repr(seed), "Try 0")
     first = max(n_layers - 1, 0) if independent else 0
     return _redrawn(model, names, range(first, n_layers), seed)
 
@@ -150,7 +153,7 @@ class _Readers(TorchFunctionMode):
 
 
 def _check_number(who: str, n_layers: int, names: tuple[str, ...]) -> None:
-    if type(n_layers) is not int or not 0 <= n_layers <= len(names):
+    if not is_whole(n_layers) or not 0 <= n_layers <= len(names):
         expected = f"a whole number from 0 to {len(names)}, the layers with weights"
         raise invalid(who, "n_layers", expected, repr(n_layers), "See layers_from_top(model, x)")
 
@@ -185,7 +188,8 @@ def _redraw(module: nn.Module, seed: int) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         if callable(reset := getattr(fresh, "reset_parameters", None)):
-            reset()
+            with suppress(TypeError):  # one that must be told something
+                reset()
         for parameter, (version, values) in zip(parameters, before, strict=True):
             if parameter._version == version and parameter.equal(values):
                 parameter.normal_(float(parameter.mean()), float(parameter.std(correction=0)))

@@ -1,5 +1,6 @@
 """Groups that are known are found, again and the same, however the maps are ordered or scaled."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -131,3 +132,9 @@ def test_means_have_the_dtype_and_shape_of_the_maps() -> None:
 def test_bad_input(given: Tensor, n: int, size: int, words: str) -> None:
     with pytest.raises(ValueError, match=f"clusters: .*{words}"):
         clusters(given, n, size=size)
+
+
+def test_whole_numbers_of_numpy_and_no_others() -> None:
+    assert clusters(maps(), np.int64(3), size=np.int64(4)).labels.max() == 2
+    with pytest.raises(ValueError, match="clusters: seed must be a whole number; got 'a'"):
+        clusters(maps(), 3, seed="a")  # type: ignore[arg-type]

@@ -30,6 +30,10 @@ class Fails(Metric):
         raise ValueError("Fails: x must be otherwise; got this. Change it.")
 
 
+class WithoutCard(Metric):
+    """A measure whose author has written no card."""
+
+
 def complete(*asked: object, **options: object) -> Scores:
     *_, last = score_all(*asked, **options)
     return last
@@ -112,6 +116,20 @@ def test_an_attribution_stands_for_a_method_where_it_can() -> None:
     assert "method must be a method" in found.cells["attribution", "Selectivity"].refusal
 
 
+def test_a_method_that_fails_is_not_asked_again_for_every_measure() -> None:
+    asked = []
+
+    def ours(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
+        asked.append(len(x))
+        raise RuntimeError("too late")
+
+    found = complete(MODEL, X, [ours], [Sparseness(), Selectivity(), Completeness()])
+    assert {found.cells["ours", title].refusal for title in found.metrics} == {
+        "RuntimeError: too late"
+    }
+    assert asked == [5]
+
+
 def test_names() -> None:
     methods = [Saliency(), IntegratedGradients(n_steps=3), IntegratedGradients(), len, len]
     metrics = [Selectivity(patch=1), Selectivity(patch=2), Sparseness()]
@@ -136,6 +154,9 @@ def test_chance_is_there_once_and_its_seed_decides() -> None:
     scores = [one.cells["Random", "Sparseness"].measured.values for one in (found, other, again)]
     assert scores[0].equal(scores[1])
     assert not scores[0].equal(scores[2])
+    for methods in ([Saliency()], [RandomAttribution()]):
+        with pytest.raises(ValueError, match="RandomAttribution: seed must be a whole number"):
+            next(score_all(MODEL, X, methods, [Sparseness()], seed=1.5))
 
 
 @pytest.mark.parametrize(
@@ -144,6 +165,7 @@ def test_chance_is_there_once_and_its_seed_decides() -> None:
         (X, [], [Sparseness()], None, "compare: methods must be at least one; got none"),
         (X, [Saliency()], [], None, "compare: metrics must be at least one; got none"),
         (X, [Saliency()], [Sparseness], None, "compare: metrics must be measures such as"),
+        (X, [Saliency()], [WithoutCard()], None, r"metrics must be measures with a card; got With"),
         (X, [Saliency], [Sparseness()], None, "Call the class to make a method"),
         (X[:0], [Saliency()], [Sparseness()], None, "at least one sample"),
         (X * torch.nan, [Saliency()], [Sparseness()], None, "pixels that are NaN"),
@@ -151,8 +173,12 @@ def test_chance_is_there_once_and_its_seed_decides() -> None:
         (X, [Saliency()], [Sparseness()], Difference(0, 7), "target must be a class from 0 to 2"),
         (X, Saliency(), [Sparseness()], None, "methods must be a list or a dictionary; got Sal"),
         (X, X, [Sparseness()], None, "methods must be a list or a dictionary; got Tensor"),
+        (X, X.numpy(), [Sparseness()], None, "methods must be a list or a dictionary; got ndarray"),
         (X, [Saliency()], Sparseness(), None, "metrics must be a list or a dictionary; got Spa"),
         (X, {1: Saliency()}, [Sparseness()], None, r"methods must be named by strings; got \[1\]"),
+        (X[0], [Saliency()], [Sparseness()], None, r"^compare: x must be a batch of at least one"),
+        (X.double(), [Saliency()], [Sparseness()], None, "^compare: x must be torch.float32 on"),
+        (X, [Saliency()], [Sparseness()], [0], "^compare: target must be one class or 5 classes"),
     ],
 )
 def test_what_nothing_can_be_asked_about_is_refused(

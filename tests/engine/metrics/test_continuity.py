@@ -246,3 +246,13 @@ def test_bad_continuity(wrong: dict[str, object]) -> None:
 def test_bad_max_sensitivity(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"MaxSensitivity: .* must be .*; got"):
         MaxSensitivity(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("side", "action"), [(3, "Choose a smaller shift"), (1, "another measure")]
+)
+def test_a_picture_without_room_for_a_shift(side: int, action: str) -> None:
+    model, x = nn.Flatten().eval(), torch.rand(2, 1, side, 5)
+    words = f"Continuity: pixels must be smaller than the picture's shortest side, {side}; got 3"
+    with pytest.raises(ValueError, match=f"{words}.*{action}"):
+        Continuity(pixels=3)(model, x, GradientTimesInput())

@@ -91,11 +91,18 @@ def test_plain_numbers_are_taken_too() -> None:
         ([[1.0], [2.0, 3.0]], {}, r"values must be one number per sample, \(N,\); got a list"),
         ("many", {}, r"values must be one number per sample, \(N,\); got a str"),
         (torch.rand(2), {"level": 1.0}, "level must be between 0 and 1; got 1.0"),
-        (torch.rand(2), {"n_resamples": 0}, "n_resamples must be at least 1; got 0"),
+        (torch.rand(2), {"level": "a"}, "level must be between 0 and 1; got 'a'"),
+        (
+            torch.rand(2),
+            {"n_resamples": 0},
+            "n_resamples must be a whole number of at least 1; got",
+        ),
+        (torch.rand(2), {"n_resamples": 9.5}, "n_resamples must be a whole number of at least 1"),
+        (torch.rand(2), {"seed": "a"}, "seed must be a whole number; got 'a'"),
     ],
 )
 def test_what_has_no_interval_is_refused(
-    values: torch.Tensor, options: dict[str, float], words: str
+    values: torch.Tensor, options: dict[str, object], words: str
 ) -> None:
     with pytest.raises(ValueError, match=f"interval: {words}"):
         interval(values, **options)

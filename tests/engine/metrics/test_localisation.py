@@ -130,6 +130,7 @@ def test_as_code(kind: type[Localisation]) -> None:
         (BOXES[:0], "whole numbers"),
         (BOXES[:, :3], "whole numbers"),
         (torch.tensor([True, False]), "whole numbers"),
+        (torch.tensor([[True, False], [False, False]]), "masks with a place in each; got none"),
         (torch.tensor([[0, 0, 2, 2], [3, 0, 3, 2]]), "0 ≤ top < bottom .* got \\[3, 0, 3, 2\\]"),
         (torch.tensor([[0, -1, 2, 2]]), "0 ≤ top < bottom"),
     ],

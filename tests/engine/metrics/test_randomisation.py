@@ -5,6 +5,7 @@ import itertools
 import math
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -228,6 +229,29 @@ def test_a_number_of_layers_that_does_not_exist(number: object) -> None:
     if isinstance(number, int) and number > 5:
         with pytest.raises(ValueError, match=f"Randomisation: {words}"):
             Randomisation(n_layers=number)(model, x, Gradient())
+
+
+def test_whole_numbers_of_numpy_and_no_other_seed() -> None:
+    model, x = Late().eval(), torch.rand(2, 5)
+    assert changed(randomised(model, x, 2), randomised(model, x, np.int64(2))) == set()
+    with pytest.raises(ValueError, match="randomised: seed must be a whole number; got 'a'"):
+        randomised(model, x, 2, seed="a")  # type: ignore[arg-type]
+
+
+def test_a_reset_that_must_be_told_something_is_none() -> None:
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(5, 3))
+
+        def reset_parameters(self, deviation: float) -> None:
+            nn.init.normal_(self.weight, std=deviation)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x @ self.weight
+
+    model = Own().eval()
+    assert not randomised(model, torch.rand(2, 5), 1).weight.equal(model.weight)
 
 
 def test_a_model_that_cannot_be_copied() -> None:
