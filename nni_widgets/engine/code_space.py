@@ -16,8 +16,8 @@ class CodeSpace:
     """Where codes lie, ``center`` ± ``spread``, and orthogonal directions, the strongest first.
 
     ``directions`` ``(K, size)``: one of them added to a code moves it by one standard deviation.
-    ``shares`` ``(K,)`` of all change of the pictures lie along each. Shape of ``center``:
-    ``(size,)``, of ``spread``, the root of the covariance of codes: ``(size, size)``.
+    ``shares`` ``(K,)`` of all change of the pictures lie along each, 0 if there is none. Shape of
+    ``center``: ``(size,)``, of ``spread``, the root of the covariance of codes: ``(size, size)``.
     """
 
     center: Tensor
@@ -61,13 +61,14 @@ def code_space(
     with torch.no_grad():
         squares = sum(_squared_jacobian(generator, z, spread) for z in codes[:n_codes])
     values, vectors = torch.linalg.eigh(squares)
+    changes = values.flip(0).clamp(min=0)
     strongest = vectors.flip(1)[:, :count].T
     turned = strongest * strongest.gather(1, strongest.abs().argmax(1, keepdim=True)).sign()
     return CodeSpace(
         center=center,
         spread=spread,
         directions=turned @ spread,
-        shares=values.flip(0)[:count] / values.sum(),
+        shares=changes[:count] / changes.sum().clamp(min=torch.finfo(changes.dtype).tiny),
         readers=turned @ torch.linalg.pinv(spread),
     )
 

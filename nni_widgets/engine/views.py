@@ -15,6 +15,7 @@ from nni_widgets.engine.receptive import boxes, receptive_field
 from nni_widgets.engine.synthesis.watch import watch
 from nni_widgets.engine.tape import record
 from nni_widgets.errors import invalid
+from nni_widgets.params import is_whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,9 +62,10 @@ def activations(model: nn.Module, x: Tensor, layer: str, batch_size: int | None 
 def filters(model: nn.Module, layer: str) -> Tensor:
     """The weights of a layer, found by its path in the model; a copy.
 
-    ``(out, in / groups, height, width)`` of a convolution, ``(out, in)`` of a dense layer. In the
-    first layer a filter is a picture of what it looks for: positive where bright pixels excite it.
-    Higher up its channels are features, not colours: look at `strongest_inputs` instead.
+    ``(out, in / groups, height, width)`` of a convolution, ``(in, out / groups, height, width)`` of
+    a transposed one, ``(out, in)`` of a dense layer. In the first layer a filter is a picture of
+    what it looks for: positive where bright pixels excite it. Higher up its channels are features,
+    not colours: look at `strongest_inputs` instead.
 
     Raises ``ValueError`` for a layer without such weights. Cost: nothing.
     """
@@ -104,11 +106,11 @@ def strongest_inputs(
     who = "strongest_inputs"
     values, units = [], []
     for maps in _batches(who, model, images, layer, batch_size):
-        _check_whole(who, "channel", channel, 0, maps.shape[1] - 1)
+        channel = _whole(who, "channel", channel, 0, maps.shape[1] - 1)
         strongest, unit = maps[:, channel].reshape(len(maps), -1).max(1)
         values.append(strongest)
         units.append(unit)
-    _check_whole(who, "n", n, 1, len(images))
+    n = _whole(who, "n", n, 1, len(images))
     order = torch.cat(values).sort(descending=True, stable=True)
     indices = order.indices[:n]
     _, *places = torch.unravel_index(torch.cat(units)[indices], (1, *maps.shape[2:]))
@@ -140,8 +142,7 @@ def _batches(
         batch_size = rows_at_once(
             model, x, (who, layer), lambda: found.see(model, x[:1].detach(), logits=False)
         )
-    _check_whole(who, "batch_size", batch_size, 1, None)
-    for batch in x.detach().split(batch_size):
+    for batch in x.detach().split(_whole(who, "batch_size", batch_size, 1, None)):
         made = found.see(model, batch, logits=False)[1][layer].detach()
         if made.ndim < 2 or len(made) != len(batch):
             expected, given = "one of activations (N, C, ...)", f"shape {tuple(made.shape)}"
@@ -160,9 +161,9 @@ def _field(
     return receptive_field(tape, mark)
 
 
-def _check_whole(who: str, name: str, value: int, low: int, high: int | None) -> None:
-    legal = isinstance(value, int) and not isinstance(value, bool) and value >= low
-    if not legal or (high is not None and value > high):
+def _whole(who: str, name: str, value: int, low: int, high: int | None) -> int:
+    if not is_whole(value) or value < low or (high is not None and value > high):
         expected = f"a whole number of at least {low}"
         expected = expected if high is None else f"a whole number from {low} to {high}"
         raise invalid(who, name, expected, repr(value), f"Try {low}")
+    return int(value)

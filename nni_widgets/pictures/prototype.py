@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import math
 from dataclasses import dataclass
 
 from torch import nn
 
-from nni_widgets.engine.synthesis import Synthesis
+from nni_widgets.engine.synthesis import Parametrisation, Synthesis
 from nni_widgets.errors import invalid
-from nni_widgets.params import as_code
+from nni_widgets.params import as_code, is_whole
 from nni_widgets.pictures.explain import output_names, picture_range
 from nni_widgets.pictures.figure import sheet_png
 from nni_widgets.pictures.heatmap import heatmap
@@ -34,7 +35,7 @@ class Shown:
     def caption(self, i: int) -> str:
         """What the model sees in image ``i`` itself, and how sure it is."""
         count = len(self.made.images)
-        if i not in range(count):
+        if not is_whole(i) or i not in range(count):
             expected = f"an image from 0 to {count - 1}"
             raise invalid("show", "i", expected, repr(i), "Choose one of the batch")
         probabilities = self.made.probabilities[i]
@@ -69,4 +70,18 @@ class Shown:
 def shown(made: Synthesis, model: nn.Module) -> Shown:
     """The images of a synthesis as a picture, each with the model's answer to it."""
     classes = output_names(model, made.logits.shape[1])
-    return Shown(made, classes, *picture_range(model, made.images))
+    return Shown(made, classes, *levels_of(made, model))
+
+
+def levels_of(made: Synthesis, model: nn.Module) -> tuple[Level, Level]:
+    """Black and white of what was made: the ends of the box that its pixels were kept in.
+
+    Where a side of it is open they are those of the pixels.
+    """
+    image = getattr(made.made_by, "image", None)
+    if not isinstance(image, Parametrisation):
+        return picture_range(model, made.images)
+    box = image.box(model)
+    if all(map(math.isfinite, box)):
+        return box.low, box.high
+    return float(made.images.min()), float(made.images.max())

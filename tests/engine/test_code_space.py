@@ -66,3 +66,9 @@ def test_a_code_of_one_number():
     space = code_space(lambda z: z * WEIGHTS[:, 0], codes, standard=False)
     torch.testing.assert_close(space.directions, codes.std(0)[None])
     torch.testing.assert_close(space.coordinates(codes).std(), torch.tensor(1.0).double())
+
+
+def test_pictures_that_never_change_have_no_shares():
+    space = code_space(lambda z: torch.ones(len(z), 1, 5, 6).double(), CODES)
+    assert torch.equal(space.shares, torch.zeros(6).double())
+    assert bool(space.directions.isfinite().all())

@@ -5,6 +5,7 @@ Reference for receptive fields: a pixel that is NaN makes every unit NaN that ca
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -189,6 +190,15 @@ def test_what_excites_a_class_of_the_digits_is_that_class() -> None:
     found = strongest_inputs(model, x, "fc2", 3, n=9)
     assert isinstance(found, StrongestInputs)
     assert labels[found.indices].tolist() == [3] * 9
+
+
+def test_whole_numbers_of_numpy() -> None:
+    model, x = small()
+    expected = strongest_inputs(model, x, "3", 2, n=3, batch_size=5)
+    whole = (np.int64(number) for number in (2, 3, 5))
+    found = strongest_inputs(model, x, "3", *whole)
+    assert torch.equal(found.indices, expected.indices)
+    assert (found.channel, type(found.channel)) == (2, int)
 
 
 # --- Bad input ------------------------------------------------------------------------------------

@@ -58,8 +58,9 @@ def test_names_that_do_not_fit_the_outputs_are_left_out(made):
 
 
 def test_an_image_that_is_not_there_is_refused(model, made):
-    with pytest.raises(ValueError, match=r"^show: i must be an image from 0 to 2; got 3\."):
-        nni.show(made, model).caption(3)
+    for i in (3, -1, 1.0, True):
+        with pytest.raises(ValueError, match=rf"^show: i must be an image from 0 to 2; got {i}\."):
+            nni.show(made, model).caption(i)
 
 
 def test_a_synthesis_is_printed_in_one_line(made):
@@ -70,3 +71,15 @@ def test_a_synthesis_is_printed_in_one_line(made):
 def test_only_a_synthesis_is_shown(model):
     with pytest.raises(ValueError, match=r"^show: what is shown must be .*; got Tensor\."):
         nni.show(torch.zeros(1, 1, 4, 4), model)
+
+
+def test_black_and_white_are_the_ends_of_the_box_of_what_is_made():
+    model, x = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).eval(), torch.rand(1, 1, 4, 4)
+    for image, box in ((nni.Pixels(), (0, 1)), (nni.Pixels(low=-3, high=2), (-3, 2))):
+        made = nni.ActivationMaximization(nni.Logit(1), n_steps=2, image=image)(model, x)
+        shown = nni.show(made, model)
+        assert (shown.low, shown.high) == box
+    without = nni.Pixels(low=-float("inf"), high=float("inf"))
+    made = nni.ActivationMaximization(nni.Logit(1), n_steps=2, image=without)(model, x)
+    shown = nni.show(made, model)
+    assert (shown.low, shown.high) == (float(made.images.min()), float(made.images.max()))

@@ -55,14 +55,27 @@ def box_of(model: object, low: float | None = None, high: float | None = None) -
     )
 
 
+def says_box(of: object) -> bool:
+    """Whether a model, or a generator, says what its lowest and its highest pixel are."""
+    return all(_said(of, name) is not None for name in ("low", "high"))
+
+
 def _end(model: object, name: str, default: float) -> float:
     """An end of the model's box, which may be given as the same number for each channel."""
-    given: Any = getattr(model, name, None)
-    if given is None:
+    said = _said(model, name)
+    if said is None:
         return default
-    ends = set(torch.as_tensor(given, dtype=torch.float64).flatten().tolist())
-    if len(ends) != 1:
+    if len(said) != 1:
         expected = "one number for all channels of what is made"
         action = "Wrap the model with one range, and let its preprocess rescale the channels"
-        raise invalid("synthesis", f"the model's {name}", expected, given, action)
-    return float(ends.pop())
+        raise invalid("synthesis", f"the model's {name}", expected, getattr(model, name), action)
+    return said.pop()
+
+
+def _said(model: object, name: str) -> set[float] | None:
+    """The numbers of this attribute; None without one, and if it is a layer, or no number."""
+    given: Any = getattr(model, name, None)
+    try:
+        return set(torch.as_tensor(given, dtype=torch.float64).flatten().tolist())
+    except (TypeError, ValueError, RuntimeError):
+        return None

@@ -116,14 +116,16 @@ class DeepDream(Synthesizer):
                 yield made
 
     def _begin(self, model: nn.Module, start: Tensor | None) -> _State:
-        photographs = starts.noise(model, seed=self.seed) if start is None else start
-        check_input(_WHO, model, photographs)
-        if photographs.ndim != 4:
-            expected, given = "pictures (N, C, H, W)", f"shape {tuple(photographs.shape)}"
+        if start is None:
+            starts.check_known(_WHO, model)
+            n = 1 if self.objective is None else self.objective.n_images
+            start = starts.noise(model, seed=self.seed, n=n)
+        check_input(_WHO, model, start)
+        if start.ndim != 4:
+            expected, given = "pictures (N, C, H, W)", f"shape {tuple(start.shape)}"
             raise invalid(_WHO, "start", expected, given, "Use x[None] for one picture")
-        box_of(model).check(_WHO, "start", photographs, "Scale it, or name the model's range")
-        predicted = logits_of(_WHO, model, photographs).argmax(1)
-        photographs = photographs.clone()
+        box_of(model).check(_WHO, "start", start, "Scale it, or name the model's range")
+        predicted, photographs = logits_of(_WHO, model, start).argmax(1), start.clone()
         return _State(photographs, photographs, predicted, of=self.length, passes=1)
 
     def _resumed(self, made: Synthesis) -> _State:

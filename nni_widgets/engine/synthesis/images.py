@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from nni_widgets.engine.checks import check_input, run
 from nni_widgets.engine.synthesis import starts
-from nni_widgets.engine.synthesis.box import Box, box_of
+from nni_widgets.engine.synthesis.box import Box, box_of, says_box
 from nni_widgets.engine.synthesis.guests import ask, check_guest
 from nni_widgets.errors import invalid
 from nni_widgets.params import Declared, param
@@ -77,17 +77,23 @@ class _InBox(Parametrisation):
             raise invalid(who, "low", "below high", given, "Exchange them")
 
     def box(self, model: nn.Module) -> Box:
-        return box_of(model, self.low, self.high)
+        box = box_of(model, self.low, self.high)
+        if box.low >= box.high:
+            who, action = type(self).__name__, "Give both low and high"
+            raise invalid(who, "the box", "low below high", str(box), action)
+        return box
 
     def begin(
         self, who: str, model: nn.Module, start: Tensor | None, seed: int, n: int = 1
     ) -> Tensor:
         box = self.box(model)
-        x = starts.noise(model, seed=seed, n=n).clamp(*box) if start is None else start
-        check_input(who, model, x)
+        if start is None:
+            starts.check_known(who, model)
+            start = starts.noise_in(box, model, seed=seed, n=n)
+        check_input(who, model, start)
         action = f"Scale it, or give the box as nni.{type(self).__name__}(low=..., high=...)"
-        box.check(who, "start", x, action)
-        return self._parameters(x.clamp(*box), box)
+        box.check(who, "start", start, action)
+        return self._parameters(start.clamp(*box), box)
 
     def _parameters(self, x: Tensor, box: Box) -> Tensor:
         raise NotImplementedError
@@ -140,8 +146,9 @@ class Fourier(_InBox):
             raise invalid("Fourier", "start", expected, given, "Use nni.Pixels()")
         if not math.isfinite(box.high - box.low):
             raise invalid("Fourier", "the box", "closed", str(box), "Give low and high")
-        share = ((x - box.low) / box.size).clamp(_INSIDE, 1 - _INSIDE)
-        return _hartley(share.logit() / 4) / self._scale(x)
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))  # 1 − 1/512 is 1 in bfloat16
+        share = ((wide - box.low) / box.size).clamp(_INSIDE, 1 - _INSIDE)
+        return (_hartley(share.logit() / 4) / self._scale(wide)).to(x.dtype)
 
     def _scale(self, x: Tensor) -> Tensor:
         """How fast each frequency moves, shaped like a picture without its channels."""
@@ -212,8 +219,7 @@ class Code(Parametrisation):
 
     def _check_range(self, model: nn.Module) -> None:
         """Where generator and model both say their range, it must be the same."""
-        both, ends = (self.generator, model), ("low", "high")
-        if any(getattr(each, end, None) is None for each in both for end in ends):
+        if not (says_box(self.generator) and says_box(model)):
             return
         ours, theirs = box_of(self.generator), box_of(model)
         if ours != theirs:
@@ -224,13 +230,13 @@ class Code(Parametrisation):
     def _check_images(self, who: str, model: nn.Module, z: Tensor) -> None:
         """What the generator makes must be an input of the model."""
         made = self.images(z, self.box(model))
-        shape = tuple(getattr(model, "input_shape", made.shape[1:]))
+        shape = tuple(getattr(model, "input_shape", None) or made.shape[1:])
         if shape != made.shape[1:]:
             expected = f"images of shape {shape}, as the model takes"
             given, action = f"shape {tuple(made.shape[1:])}", "Choose a generator for this model"
             raise invalid("Code", "the answer of generator", expected, given, action)
         check_input("Code", model, made)
-        run("Code", model, made.clone())
+        run("Code", model, made[:1].clone())
 
 
 def _hartley(x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from nni_widgets.engine.checks import check_input
 from nni_widgets.engine.synthesis import starts
 from nni_widgets.engine.synthesis.box import box_of
 from nni_widgets.engine.synthesis.maximize import ActivationMaximization
-from nni_widgets.engine.synthesis.objectives import Objective, Seen
+from nni_widgets.engine.synthesis.objectives import Objective, Seen, wide
 from nni_widgets.engine.synthesis.priors import Match, TotalVariation
 from nni_widgets.engine.synthesis.synthesis import Synthesis, Synthesizer
 from nni_widgets.engine.synthesis.watch import watch
@@ -32,7 +32,7 @@ class AlphaNorm(Objective):
     center: float = param(0.0, "the pixel that costs nothing", slider=(0, 1))
 
     def __call__(self, seen: Seen) -> Tensor:
-        return (seen.x - self.center).abs().pow(self.alpha).flatten(1).sum(1)
+        return (wide(seen.x) - self.center).abs().pow(self.alpha).flatten(1).sum(1)
 
 
 class Inversion(Synthesizer):
@@ -44,8 +44,9 @@ class Inversion(Synthesizer):
     forgotten. Different seeds give different images of the same features.
 
     Called with the model and the images ``(N, ...)`` to invert; returns a :class:`Synthesis` whose
-    term ``Match`` is the distance that is left. Raises ``ValueError`` for an unknown layer, and one
-    that is silent for x. Cost: n_steps × (1 F + 1 B) and 1 F every ``keep_every`` steps.
+    term ``Match`` is the distance that is left.
+    Raises ``ValueError`` for images outside the box, an unknown layer, one that is silent for x.
+    Cost: n_steps × (1 F + 1 B) and 1 F every ``keep_every`` steps.
     Source: Mahendran, Vedaldi 2015, sec. 2, eq. (1); the priors as means over the pixels, in shares
     of the range, as in Mahendran, Vedaldi 2016, sec. 3. Descent by Adam instead of momentum.
     """
@@ -81,6 +82,8 @@ class Inversion(Synthesizer):
             action = "Call it with the model and x"
             raise invalid("Inversion", "x", "the images to invert", "nothing", action)
         check_input("Inversion", model, start)
+        action = "Scale it, or name its range by nni.models.wrap(model, low=..., high=...)"
+        box_of(model).check("Inversion", "x", start, action)
         found = watch("Inversion", model, start, (self.layer,))
         _, activations = found.see(model, start, logits=False)
         match = Match(self.layer, activations[self.layer].detach())

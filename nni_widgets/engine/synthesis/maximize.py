@@ -13,7 +13,7 @@ from nni_widgets.engine.checks import check_input, check_model
 from nni_widgets.engine.findings import Finding
 from nni_widgets.engine.synthesis import starts
 from nni_widgets.engine.synthesis.adam import Adam
-from nni_widgets.engine.synthesis.box import Box, box_of
+from nni_widgets.engine.synthesis.box import Box, box_of, says_box
 from nni_widgets.engine.synthesis.images import Fourier, Parametrisation, Pixels
 from nni_widgets.engine.synthesis.objectives import Logit, LogProbability, Objective, Seen
 from nni_widgets.engine.synthesis.priors import L2
@@ -58,7 +58,7 @@ class ActivationMaximization(Synthesizer):
     Raises ``ValueError`` for a start outside the box, a generator that does not fit the model, an
     objective that does not depend on the image.
 
-    Cost: n_steps × (1 F + 1 B) and 1 F every ``keep_every`` steps.
+    Cost: n_steps × (1 F + 1 B), 1 F every ``keep_every`` steps and for each of a code's ``tries``.
     Source: Erhan et al. 2009; Simonyan et al. 2014, sec. 2; Montavon, Samek, Müller 2018, sec. 3.
     """
 
@@ -115,7 +115,7 @@ class ActivationMaximization(Synthesizer):
                 "Start from noise, or before a ReLU."
             )
             found.append(Finding("warning", text))
-        if getattr(model, "low", None) is None and self.image.box(model) == box_of(model):
+        if not says_box(model) and self.image.box(model) == box_of(model):
             text = (
                 f"{who}: the model does not say its range, so that pixels are kept from "
                 f"{box_of(model)}. Use nni.models.wrap(model, low=..., high=...)."
@@ -140,15 +140,17 @@ class ActivationMaximization(Synthesizer):
 
     def _begin(self, model: nn.Module, start: Tensor | None) -> _State:
         who, n = type(self).__name__, self.objective.n_images
-        if start is None and self.image.n_tries() > 1:
-            parameters = self._best(model, n)
+        tries = self.image.n_tries() if start is None else 1
+        if tries > 1:
+            parameters = self._best(model, n, tries)
         else:
             parameters = self.image.begin(who, model, start, self.seed, n)
-        return _State(self.image, parameters, Adam.before(parameters))
+        passes = float(tries) if tries > 1 else 0.0
+        return _State(self.image, parameters, Adam.before(parameters), passes=passes)
 
-    def _best(self, model: nn.Module, n: int) -> Tensor:
+    def _best(self, model: nn.Module, n: int, tries: int) -> Tensor:
         """For each of n images the best of several starts. Cost: one forward pass for each."""
-        who, tries = type(self).__name__, self.image.n_tries()
+        who = type(self).__name__
         drawn = self.image.begin(who, model, None, self.seed, n * tries).unflatten(0, (tries, n))
         states = [_State(self.image, group, Adam.before(group)) for group in drawn]
         ascent = _Ascent.of(self, model, states[0])
@@ -291,6 +293,7 @@ class ClassModel(Synthesizer):
 
     def _zero(self, model: nn.Module) -> Tensor:
         """A zero image for each target, or what is nearest to it in the box."""
+        starts.check_known(type(self).__name__, model)
         blank = starts.grey(model, n=Logit(self.target).n_images)
         return torch.zeros_like(blank).clamp(*box_of(model))
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from nni_widgets.engine.targets import Classes, Selection, Target, resolve
 from nni_widgets.errors import invalid
-from nni_widgets.params import Declared, param
+from nni_widgets.params import Declared, is_whole, param
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,8 +178,8 @@ class Logit(_ClassScore):
 class LogProbability(_ClassScore):
     """The log-probability of a class, ``log p(ω_c|x) = f_c − log Σ_k exp f_k``.
 
-    ``target`` as in :class:`Logit`. Never above 0, and flat where the class is certain: there a
-    prior rules the image.
+    ``target`` as in :class:`Logit`; a function is called with the log-probabilities. Never above 0,
+    and flat where the class is certain: there a prior rules the image.
 
     Shape: ``(N,)``. Unit: nat. Raises ``ValueError`` for a class that the model has not, and for a
     model with one output, whose probability is always 1.
@@ -258,9 +258,12 @@ class Unit(_ChannelScore):
     def validate(self) -> None:
         super().validate()
         for name, given in (("row", self.row), ("column", self.column)):
-            if given is not None and (type(given) is not int or given < 0):
+            if given is None:
+                continue
+            if not is_whole(given) or given < 0:
                 expected, action = "a whole number of at least 0, or None", "Leave it out"
                 raise invalid("Unit", name, expected, repr(given), action)
+            object.__setattr__(self, name, int(given))
 
     def __call__(self, seen: Seen) -> Tensor:
         return self._maps(seen)[:, self._place(seen.activations[self.layer].shape[2:])]
@@ -307,7 +310,7 @@ class Energy(_LayerScore):
     title: ClassVar[str] = "Energy of a layer"
 
     def __call__(self, seen: Seen) -> Tensor:
-        return self._activations(seen).square().mean((1, 2)) / 2
+        return wide(self._activations(seen)).square().mean((1, 2)) / 2
 
 
 class Direction(_LayerScore):
@@ -324,7 +327,7 @@ class Direction(_LayerScore):
     vector: Tensor = param(None, "a tensor with one number per channel", array=True)
 
     def __call__(self, seen: Seen) -> Tensor:
-        maps = self._activations(seen)
+        maps = wide(self._activations(seen))
         vector = finite("Direction", "vector", self.vector).to(maps)
         if vector.shape != maps.shape[1:2]:
             expected = f"a tensor of shape ({maps.shape[1]},), one number per channel"
@@ -344,6 +347,11 @@ def finite(who: str, what: str, given: Any) -> Tensor:
     if values.is_complex() or not bool(values.isfinite().all()):
         raise invalid(who, what, expected, "NaN, infinite or complex ones", "Clean it")
     return values.detach() if values.is_floating_point() else values.double()
+
+
+def wide(values: Tensor) -> Tensor:
+    """The same in float32 at least: sums of many squares leave the range of float16."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _logits(seen: Seen, who: str) -> Tensor:

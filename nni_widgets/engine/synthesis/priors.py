@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nni_widgets.engine.synthesis.guests import ask, check_guest
-from nni_widgets.engine.synthesis.objectives import Objective, Seen, _LayerScore, finite
+from nni_widgets.engine.synthesis.objectives import Objective, Seen, _LayerScore, finite, wide
 from nni_widgets.errors import invalid
 from nni_widgets.params import param
 
@@ -36,16 +36,17 @@ class L2(Objective):
     )
 
     def __call__(self, seen: Seen) -> Tensor:
-        center = finite("L2", "center", self.center).to(seen.x)
+        x = wide(seen.x)
+        center = finite("L2", "center", self.center).to(x)
         try:
-            fits = torch.broadcast_shapes(center.shape, seen.x.shape) == seen.x.shape
+            fits = torch.broadcast_shapes(center.shape, x.shape) == x.shape
         except RuntimeError:
             fits = False
         if not fits:
-            expected = f"a number or a tensor that broadcasts to {tuple(seen.x.shape)}"
+            expected = f"a number or a tensor that broadcasts to {tuple(x.shape)}"
             given, action = f"shape {tuple(center.shape)}", "Give one image"
             raise invalid("L2", "center", expected, given, action)
-        return (seen.x - center).square().flatten(1).sum(1)
+        return (x - center).square().flatten(1).sum(1)
 
 
 class TotalVariation(Objective):
@@ -68,11 +69,12 @@ class TotalVariation(Objective):
         if seen.x.ndim < 3:
             expected, given = "pictures (N, C, ...)", f"shape {tuple(seen.x.shape)}"
             raise invalid("TotalVariation", "x", expected, given, "Use nni.L2() here")
-        squares = torch.zeros_like(seen.x)
-        for axis in range(2, seen.x.ndim):
-            squares = squares + _differences(seen.x, axis).square()
-        power, sharp = self.beta / 2, max(_SHARP, torch.finfo(squares.dtype).tiny)
-        of_places: Tensor = (squares + sharp) ** power - sharp**power
+        x = wide(seen.x)
+        squares = torch.zeros_like(x)
+        for axis in range(2, x.ndim):
+            squares = squares + _differences(x, axis).square()
+        power = self.beta / 2
+        of_places: Tensor = (squares + _SHARP) ** power - _SHARP**power
         return of_places.flatten(1).sum(1)
 
 
@@ -93,7 +95,7 @@ class CodeNorm(Objective):
             expected, given = "made from a code", "pixels"
             action = "Use image=nni.Code(generator), or nni.L2() for pixels"
             raise invalid("CodeNorm", "the image", expected, given, action)
-        return seen.code.square().flatten(1).sum(1)
+        return wide(seen.code).square().flatten(1).sum(1)
 
 
 class Match(_LayerScore):
@@ -109,7 +111,7 @@ class Match(_LayerScore):
     features: Tensor = param(None, "activations of the layer, of one image or of N", array=True)
 
     def __call__(self, seen: Seen) -> Tensor:
-        made = self._activations(seen).flatten(1)
+        made = wide(self._activations(seen)).flatten(1)
         wanted = finite("Match", "features", self.features).to(made)
         shape = seen.activations[self.layer].shape
         if wanted.shape[1:] != shape[1:] or wanted.shape[:1] not in {(1,), shape[:1]}:

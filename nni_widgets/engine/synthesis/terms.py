@@ -52,7 +52,14 @@ def gradient(who: str, total: Tensor, leaf: Tensor) -> Tensor:
     """∂total/∂leaf, each image from its own number; ``ValueError`` unless it exists."""
     found = None
     if total.requires_grad:
-        (found,) = torch.autograd.grad(total.sum(), leaf, allow_unused=True)
+        try:
+            (found,) = torch.autograd.grad(total.sum(), leaf, allow_unused=True)
+        except RuntimeError as error:
+            if "inplace operation" not in str(error):
+                raise
+            expected, given = "differentiable by autograd", "a write in place to what it needs"
+            action = "Write out of place in the model's forward, as in h = h + y"
+            raise invalid(who, "the objective", expected, given, action) from error
     if found is None:
         expected, given = "computed from the image by differentiable operations", "no gradient"
         raise invalid(who, "the objective", expected, given, "Avoid .detach() and no_grad()")

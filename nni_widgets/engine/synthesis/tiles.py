@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import product
+from itertools import pairwise, product
 from typing import NamedTuple
 
 from torch import Tensor
@@ -32,7 +32,8 @@ class Tile(NamedTuple):
 def tiles(x: Tensor, size: int, overlap: int) -> tuple[Tile, ...]:
     """The tiles of pictures ``(N, C, H, W)``; one where they are not larger than ``size``.
 
-    Neighbours share ``overlap`` pixels, and each decides about the half of them that is its own.
+    Neighbours share ``overlap`` pixels, the last two more, and each decides about the half of them
+    that is its own.
     """
     height, width = x.shape[-2:]
     found = []
@@ -44,14 +45,19 @@ def tiles(x: Tensor, size: int, overlap: int) -> tuple[Tile, ...]:
 
 
 def _along(side: int, size: int, overlap: int) -> list[tuple[slice, slice, slice]]:
-    """Along one axis: outer, inner and within of each tile."""
-    starts = [0]
-    while starts[-1] + size < side:
-        starts.append(starts[-1] + size - overlap)
-    found = []
-    for start in starts:
-        stop = min(start + size, side)
-        first = start + overlap // 2 if start else 0
-        last = stop - overlap + overlap // 2 if stop < side else side
-        found.append((slice(start, stop), slice(first, last), slice(first - start, last - start)))
-    return found
+    """Along one axis: outer, inner and within of each tile.
+
+    The last one begins earlier than the others would have it, so that it is no narrow strip; it
+    keeps to the multiples of a stride that divides size and overlap.
+    """
+    starts = list(range(0, max(side - overlap, 1), size - overlap))
+    step = math.gcd(size, overlap) if overlap else 1
+    starts[-1] = -(-max(side - size, 0) // step) * step
+    stops = [min(start + size, side) for start in starts]
+    middles = (start + (stop - start) // 2 for start, stop in zip(starts[1:], stops, strict=False))
+    return [
+        (slice(start, stop), slice(first, last), slice(first - start, last - start))
+        for start, stop, (first, last) in zip(
+            starts, stops, pairwise([0, *middles, side]), strict=True
+        )
+    ]

@@ -159,6 +159,19 @@ def test_the_inner_parts_cover_the_picture_once(side: int, size: int, overlap: i
     assert bool((count == 1).all())
 
 
+@pytest.mark.parametrize("overlap", [0, 1, 4, 8])
+@pytest.mark.parametrize("side", range(17, 40))
+def test_no_tile_is_a_strip_that_a_model_cannot_take(side: int, overlap: int) -> None:
+    parts = tiles(torch.zeros(1, 1, side, 16), 16, overlap)
+    assert min(part.outer[0].stop - part.outer[0].start for part in parts) > 8
+    if overlap:
+        assert all(part.outer[0].start % overlap == 0 for part in parts)
+    layers = [nn.Conv2d(2, 4, 7), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)]
+    unpadded = nn.Sequential(*layers).double().eval()
+    dream = DeepDream(Energy("0"), n_octaves=1, n_steps=1, tile=16, overlap=overlap)
+    assert dream(unpadded, pictures(side, 16)).step == 1
+
+
 @pytest.mark.parametrize(
     "objective",
     [Energy("2"), Channel("2", 3), Energy("0") - 0.01 * TotalVariation() + 0.003 * Energy("2")],
@@ -173,7 +186,7 @@ def test_tiles_equal_the_whole_where_the_layer_sees_half_the_overlap(
     expected, made = whole(model, x), tiled(model, x)
     assert_near(made.images, expected.images, 1e-9)
     blind = whole.replace(tile=20, overlap=0)
-    assert not torch.allclose(blind(model, x).images, expected.images, atol=1e-3)
+    assert not torch.allclose(blind(model, x).images, expected.images, atol=1e-5)
 
 
 def test_no_step_sees_more_than_a_tile() -> None:
@@ -221,6 +234,15 @@ def test_the_range_is_that_of_the_model() -> None:
     made = DeepDream(Energy("0"), n_octaves=1, n_steps=1, step_size=1e-3, jitter=0)(model, x)
     assert_near(rms(made.images - x).flatten(), torch.full((2,), 4e-3, dtype=x.dtype), 0.05)
     assert float(QUICK.replace(step_size=1.0)(model, x).images.min()) == -2
+
+
+def test_without_a_start_there_is_a_picture_for_each_target() -> None:
+    model = nni.models.load("digits-cnn")
+    dream = DeepDream(Logit((3, 5)), n_octaves=1, n_steps=2)
+    noise = nni.starts.noise(model, n=2)
+    assert torch.equal(dream(model).images, dream(model, noise).images)
+    (of_energy,) = DeepDream(n_octaves=1, n_steps=1)(model).images
+    assert of_energy.shape == (1, 28, 28)
 
 
 def test_without_an_objective_a_layer_two_thirds_up_dreams() -> None:
@@ -325,6 +347,7 @@ REFUSED: dict[str, tuple[Callable[[], object], tuple[str, ...]]] = {
                           ("n_octaves must be so few", "which makes it 2 x 2 pixels")),
     "octaves of a class": (lambda: DeepDream(Logit(1), n_octaves=2)(fixed(), pictures(8, 8)),
                            ("n_octaves must be so few", "which makes it 6 x 6 pixels")),
+    "no start": (lambda: QUICK(net()), ("DeepDream: start must be given", "got none")),
     "one picture": (lambda: QUICK(net(), pictures(9, 9)[0]), ("(N, C, H, W)", "x[None]")),
     "no tensor": (lambda: QUICK(net(), "koala.jpg"), ("x must be a tensor", "got str")),
     "bytes": (lambda: QUICK(net(), torch.zeros(1, 2, 9, 9, dtype=torch.uint8)), ("uint8",)),

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -71,9 +72,20 @@ def test_a_range_per_channel_is_told_unless_it_is_the_same_for_all() -> None:
     assert box_of(wrap(Model(), low=0.3, high=(0.7, 0.7))) == Box(0.3, 0.7)
     several = wrap(Model(), low=(0.0, -1.0), high=1.0, input_shape=(2, 5, 4))
     assert Pixels(low=0.0).box(several) == Box(0, 1)
+    assert Pixels(low=0.0).begin("test", several, None, 0).shape == (1, 2, 5, 4)
     for act in (lambda: starts.grey(several), lambda: ActivationMaximization()(several)):
         with pytest.raises(ValueError, match="the model's low must be one number for all channels"):
             act()
+
+
+def test_layers_called_low_and_high_are_no_range() -> None:
+    model = Model()
+    del model.low, model.high
+    model.low = model.high = nn.Linear(2, 2).eval()
+    assert box_of(model) == Box(0, 1)
+    assert ActivationMaximization(n_steps=1)(model).images.shape == (1, 2, 5, 4)
+    (unsaid,) = ActivationMaximization().examine(model)
+    assert "the model does not say its range" in unsaid.text
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
@@ -117,6 +129,7 @@ def test_fourier_meets_its_start_and_stays_in_the_box(shape: tuple[int, ...], de
 def test_fourier_in_half_precision(dtype: torch.dtype) -> None:
     model, image = Model().to(dtype), Fourier()
     box, start = image.box(model), torch.rand(2, 2, 5, 4).to(dtype)
+    start[:, :, 0, 0], start[:, :, 0, 1] = 0, 1
     images = image.images(image.begin("test", model, start, 0), box)
     assert images.dtype == dtype
     assert float((images - start).abs().max()) < 0.05
@@ -150,10 +163,20 @@ def test_pixels_and_fourier_without_a_start_begin_with_noise_in_the_box() -> Non
         assert_near(x, starts.noise(model, seed=7, n=3), 1e-5)
 
 
-def test_the_noise_of_the_start_fits_a_narrower_box() -> None:
-    x = Pixels(low=0.0, high=0.5).begin("test", Model(), None, 0)
-    assert 0 < float(x.min()) < 0.5
-    assert float(x.max()) == 0.5
+@pytest.mark.parametrize(("low", "high"), [(0.0, 0.5), (-1.0, 1.0), (2.0, 7.0)])
+def test_the_noise_of_the_start_is_that_of_its_own_box(low: float, high: float) -> None:
+    as_one = starts.noise(Model(), seed=3, n=9)
+    for image in (Pixels(low=low, high=high), Fourier(low=low, high=high)):
+        box = image.box(Model())
+        x = image.images(image.begin("test", Model(), None, 3, 9), box)
+        assert_near((x - low) / (high - low), as_one, 1e-5)
+
+
+def test_a_box_that_is_none_with_the_end_of_the_model_is_refused() -> None:
+    for image, given in ((Pixels(low=1.0), "1 to 1"), (Fourier(high=-2.0), "0 to -2")):
+        told = f"{type(image).__name__}: the box must be low below high; got {given}. Give both"
+        with pytest.raises(ValueError, match=told):
+            image.begin("test", Model(), None, 0)
 
 
 @pytest.mark.parametrize("prior", ["normal", "positive"])
@@ -248,8 +271,10 @@ def test_a_generator_that_does_not_fit_is_refused(make, start: Tensor | None, to
 def test_a_generator_without_a_known_model_shape_is_tried() -> None:
     model = Model()
     del model.input_shape
-    with pytest.raises(ValueError, match="Code: x must be an input that the model can take"):
-        Code(Generator((1, 5, 4))).begin("test", model, None, 0)
+    for unknown in (model, wrap(model)):
+        with pytest.raises(ValueError, match="Code: x must be an input that the model can take"):
+            Code(Generator((1, 5, 4))).begin("test", unknown, None, 0)
+        assert Code(Generator()).begin("test", unknown, None, 0).shape == (1, 3)
 
 
 def test_a_generator_set_to_training_later_is_refused() -> None:
@@ -316,8 +341,24 @@ def test_starts_for_nothing_known_are_refused(of: object) -> None:
         starts.grey(of)  # type: ignore[arg-type]
 
 
+def test_starts_take_the_whole_numbers_of_numpy() -> None:
+    two, three = np.int64(2), np.int64(3)
+    expected = starts.noise(Model(), seed=3, n=2)
+    assert torch.equal(starts.noise(Model(), seed=three, n=two), expected)
+    assert starts.grey((two, three, 4)).shape == (2, 3, 4)
+    assert torch.equal(starts.codes(Generator(), two, three), starts.codes(Generator(), 2, 3))
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5, "a", True, None, 2**40])
+def test_a_seed_that_is_none_is_refused(seed: object) -> None:
+    told = "starts: seed must be a whole number from 0 to 2,147,483,648; got "
+    for of, make in ((Generator(), starts.codes), (Model(), starts.noise)):
+        with pytest.raises(ValueError, match=told):
+            make(of, seed=seed)  # type: ignore[operator]
+
+
 def test_starts_of_no_number_are_refused() -> None:
-    for n in (0, -1, 1.5, "a"):
+    for n in (0, -1, 1.5, "a", True):
         for of, make in ((Generator(), starts.codes), (Model(), starts.grey)):
             with pytest.raises(ValueError, match="starts: n must be a whole number of at least 1"):
                 make(of, n=n)  # type: ignore[operator]

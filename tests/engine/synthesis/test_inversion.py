@@ -98,6 +98,9 @@ def test_bad_input_is_one_sentence() -> None:
     refusal(lambda: Inversion("no")(model, x), "layer", "one of 0, 1, 2", "'no'")
     refusal(lambda: Inversion("2")(model), "x must be the images to invert", "nothing")
     refusal(lambda: Inversion("2")(model, "x"), "x must be a tensor", "str")
+    refusal(
+        lambda: Inversion("2")(model, 255 * x), "Inversion: x must be pixels from 0 to 1", "wrap"
+    )
     refusal(lambda: Inversion(3), "layer must be the name", "3")
     made = Inversion("2", n_steps=1)(model, x)
     refusal(lambda: Inversion("0").resume(model, made), "an inversion of layer '0'")

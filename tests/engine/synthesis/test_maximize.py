@@ -496,6 +496,19 @@ def test_a_prototype_of_the_digits_convinces_and_the_mean_of_a_class_holds_it() 
     assert float((held.images - mean).norm()) < 1 < float((free.images - mean).norm())
 
 
+def test_the_passes_told_are_those_made_also_for_the_tries_of_a_code() -> None:
+    model, generator = build(NETS["plain"])[0], decoder()
+    rows = []
+    model.register_forward_hook(lambda module, args, made: rows.append(len(made)))
+    for tries, first_looks in ((1, 0), (5, 5)):
+        rows.clear()
+        image = Code(generator, tries=tries)
+        made = ActivationMaximization(Logit((0, 1)), 10, image=image, keep_every=5)(model)
+        forward = first_looks + 10 + 3
+        assert made.passes == forward + 10
+        assert sum(rows) == 2 * forward + 1, "and one to see whether the images fit"
+
+
 class Blind(Objective):
     """Does not depend on the image."""
 
@@ -508,6 +521,15 @@ class OneForAll(Objective):
 
     def __call__(self, seen: Seen) -> Tensor:
         return seen.x.sum()
+
+
+class Overwritten(nn.Module):
+    """Writes to what autograd needs of a ReLU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = (x - 0.4).relu()
+        h += 1
+        return h.flatten(1)[:, :3] * 2
 
 
 class Explodes(Objective):
@@ -553,6 +575,10 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
         lambda: run(Explodes()),
         r"ActivationMaximization: Explodes\(\) must be finite; got NaN or infinity at step",
     ),
+    "overwritten": (
+        lambda: ActivationMaximization(Logit(0))(Overwritten().eval(), torch.rand(1, 2, 6, 6)),
+        "ActivationMaximization: the objective must be differentiable by autograd; got a write in",
+    ),
     "too many targets": (lambda: run(Logit([0, 1, 2])), "Logit: target must be one class or 2"),
     "outside the box": (
         lambda: run(Logit(0), lambda x: x + 3),
@@ -568,7 +594,11 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "no start at all": (
         lambda: ActivationMaximization(Logit(0))(build(NETS["plain"])[0]),
-        "starts: of must be a shape",
+        "ActivationMaximization: start must be given for a model without an input_shape; got none",
+    ),
+    "no zero image": (
+        lambda: ClassModel(0)(build(NETS["plain"])[0]),
+        "ClassModel: start must be given for a model without an input_shape; got none",
     ),
     "no synthesis": (
         lambda: ActivationMaximization(Logit(0)).resume(build(NETS["plain"])[0], None),  # type: ignore[arg-type]

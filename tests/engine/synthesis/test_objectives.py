@@ -26,6 +26,7 @@ from nni_widgets.engine.synthesis import (
     TotalVariation,
     Unit,
 )
+from nni_widgets.engine.synthesis.inversion import AlphaNorm
 from nni_widgets.engine.synthesis.watch import watch
 from nni_widgets.engine.targets import Difference
 from nni_widgets.params import as_code
@@ -69,6 +70,7 @@ def test_formulas_on_a_layer() -> None:
     assert_near(Unit("layer", 1)(SEEN), MAPS[:, 1, 2, 2], 1e-15)
     assert_near(Unit("layer", 1, row=0, column=4)(SEEN), MAPS[:, 1, 0, 4], 1e-15)
     assert_near(Unit("layer", 1, column=4)(SEEN), MAPS[:, 1, 2, 4], 1e-15)
+    assert Unit("layer", 1, *np.unravel_index(9, (4, 5))) == Unit("layer", 1, row=1, column=4)
     assert_near(Unit("dense", 2)(SEEN), MAPS[:, 2, 0, 0], 1e-15)
     assert_near(Unit("line", 2, column=3)(SEEN), MAPS[:, 2, 0, 3], 1e-15)
     assert_near(Channel("layer", 2)(SEEN), MAPS[:, 2].mean((1, 2)), 1e-15)
@@ -91,6 +93,27 @@ def test_formulas_of_penalties() -> None:
     assert_near(Match("layer", 0 * MAPS + wanted)(SEEN), distance, 1e-14)
     assert float(Match("layer", MAPS)(SEEN).abs().max()) == 0
     assert_near(Expert(gaussian)(SEEN), -(X**2).sum((1, 2, 3)) / 2, 1e-15)
+
+
+LARGE = 3 + torch.rand(1, 8, 96, 96).half()
+SUMS = [
+    L2(),
+    TotalVariation(),
+    TotalVariation(1.0),
+    AlphaNorm(2.0),
+    CodeNorm(),
+    Energy("a"),
+    Direction("a", torch.ones(8)),
+    Match("a", 2 * LARGE),
+]
+
+
+@pytest.mark.parametrize("objective", SUMS, ids=str)
+def test_sums_over_large_pictures_stay_finite_in_half_precision(objective: Objective) -> None:
+    of = [Seen(x, activations={"a": x}, code=x) for x in (LARGE, LARGE.float())]
+    half, single = map(objective, of)
+    assert bool(half.isfinite().all())
+    assert_near(half, single, 1e-5)
 
 
 @pytest.mark.parametrize("beta", [1.0, 1.5, 2.0, 3.0])
