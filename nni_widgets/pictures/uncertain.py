@@ -97,10 +97,15 @@ class ShownUncertain:
             raise invalid("show", "i", expected, repr(i), "Choose one of the batch")
         return int(i)
 
+    def _word(self, name: str) -> str:
+        several = self.found.x.ndim > 2 and self.found.x.shape[1] > 1
+        of = ", largest channel" if several and name != "mean" else ""
+        return f"{_WORDS[name]}{of}"
+
     def _figure(self, pictures: list[int]) -> bytes:
         found = self.found
         panels = [
-            Panel(found.x[i], values, scale, f"{_WORDS[name]}, target {self.target(i)}. {tail}")
+            Panel(found.x[i], values, scale, f"{self._word(name)}, target {self.target(i)}. {tail}")
             for i in pictures
             for tail in [f"Votes {self.votes(i)}; {self.doubt(i)}."]
             for name, (values, scale) in self.maps(i).items()

@@ -11,6 +11,7 @@ from torch import nn
 import nni_widgets as nni
 from nni_widgets.engine.uncertainty.explanations import uncertain
 from nni_widgets.engine.uncertainty.sources import Ensemble, MCDropout
+from nni_widgets.pictures import uncertain as pictures
 from nni_widgets.pictures.show import show
 
 
@@ -48,6 +49,16 @@ def test_channels_are_joined_as_the_method_says():
     assert not maps["mean"][1].signed
     assert torch.equal(maps["deviation"][0], found.deviation[0].amax(0))
     assert torch.equal(maps["agreement"][0], found.agreement[0].amax(0))
+
+
+@pytest.mark.parametrize(("channels", "said"), [(1, [False] * 3), (3, [False, True, True])])
+def test_a_caption_says_where_a_channel_stands_for_all(channels, said, monkeypatch):
+    model, x = build(channels)
+    found = uncertain(model, x, nni.LRP(), MCDropout(n_samples=3), 1)
+    drawn = []
+    monkeypatch.setattr(pictures, "figure_png", lambda panels, *_: drawn.extend(panels) or b"")
+    show(found, model).png()
+    assert [", largest channel, target dog." in panel.caption for panel in drawn] == said
 
 
 def test_the_digest_tells_votes_doubt_and_maps(shown):

@@ -9,9 +9,11 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from nni_widgets.engine.uncertainty.thinning import describe_as
 from nni_widgets.errors import invalid
+from nni_widgets.params import is_whole
 
-_STEPS = 200
+_TOLERANCE = 1e-3
 
 
 def nll(logits: Tensor, labels: Tensor) -> float:
@@ -21,7 +23,7 @@ def nll(logits: Tensor, labels: Tensor) -> float:
     Raises ``ValueError`` for other shapes, no row, NaN, or a label that is no class.
     """
     logits, labels = _checked("nll", logits, labels)
-    return float(_nll(logits, labels))
+    return float(nn.functional.cross_entropy(logits, labels))
 
 
 def brier(probabilities: Tensor, labels: Tensor) -> float:
@@ -59,8 +61,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     hot, cold = 0.0, 1.0
     while _slope(logits, labels, cold) < 0:
         cold *= 2
-    for _ in range(_STEPS):
-        middle = (hot + cold) / 2
+    while hot < (middle := (hot + cold) / 2) < cold:
         hot, cold = (middle, cold) if _slope(logits, labels, middle) < 0 else (hot, middle)
     return 2 / (hot + cold)
 
@@ -69,19 +70,20 @@ class Tempered(nn.Module):
     """A model whose logits are divided by a temperature; the model itself stays as it is.
 
     It has the model's ``classes``, ``low`` and ``high``, where there are some. Raises
-    ``ValueError`` unless the temperature is a finite number above zero.
+    ``ValueError`` unless it is a module and the temperature a finite number above zero.
     """
 
     def __init__(self, model: nn.Module, temperature: float) -> None:
         super().__init__()
-        if not (math.isfinite(temperature) and temperature > 0):
+        if not isinstance(model, nn.Module):
+            given = type(model).__name__
+            raise invalid("Tempered", "model", "a torch.nn.Module", given, "Pass the module")
+        if not _is_temperature(temperature):
             expected, action = "a finite number above 0", "Fit one by fit_temperature"
             raise invalid("Tempered", "temperature", expected, repr(temperature), action)
         self.model, self.temperature = model, temperature
         self.training = model.training
-        for name in ("classes", "low", "high", "input_shape"):
-            if hasattr(model, name):
-                setattr(self, name, getattr(model, name))
+        describe_as(self, model)
 
     def forward(self, x: Tensor) -> Tensor:
         """The logits of x, divided by the temperature."""
@@ -124,12 +126,13 @@ def reliability(probabilities: Tensor, labels: Tensor, n_bins: int = 15) -> Reli
     no class, or no bin. Source: Guo et al. 2017, sec. 2, eq. 1-3.
     """
     p, labels = _probabilities("reliability", probabilities, labels)
-    if isinstance(n_bins, bool) or not isinstance(n_bins, int) or n_bins < 1:
+    if not is_whole(n_bins) or n_bins < 1:
         expected = "a whole number of at least 1"
         raise invalid("reliability", "n_bins", expected, repr(n_bins), "Try 15")
     confidence, predicted = p.max(1)
-    edges = torch.linspace(0, 1, n_bins + 1, dtype=p.dtype, device=p.device)
-    bins = torch.bucketize(confidence, edges[1:-1])
+    edges = torch.arange(n_bins + 1, dtype=p.dtype, device=p.device) / n_bins
+    precision = _precision(probabilities)  # 0.8 is on an edge in the numbers' own
+    bins = torch.bucketize(confidence.to(precision), edges[1:-1].to(precision))
     counts = bins.bincount(minlength=n_bins)
 
     def mean_of(numbers: Tensor) -> Tensor:
@@ -139,8 +142,11 @@ def reliability(probabilities: Tensor, labels: Tensor, n_bins: int = 15) -> Reli
     return Reliability(edges, counts, mean_of(confidence), mean_of(right))
 
 
-def _nll(logits: Tensor, labels: Tensor) -> Tensor:
-    return nn.functional.cross_entropy(logits, labels)
+def _is_temperature(given: float) -> bool:
+    try:
+        return math.isfinite(given) and given > 0
+    except (TypeError, ValueError):
+        return False
 
 
 def _slope(logits: Tensor, labels: Tensor, inverse: float) -> float:
@@ -151,11 +157,15 @@ def _slope(logits: Tensor, labels: Tensor, inverse: float) -> float:
 
 def _checked(who: str, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Both in the form that the formulas take: float64 (N, K) and int64 (N,)."""
-    given = tuple(getattr(each, "shape", type(each).__name__) for each in (logits, labels))
-    fits = isinstance(logits, Tensor) and isinstance(labels, Tensor) and logits.ndim == 2
-    if not fits or labels.shape != logits.shape[:1] or not len(labels):
-        expected = "numbers (N, K) and labels (N,) of at least one picture"
-        raise invalid(who, "its input", expected, " and ".join(map(_words, given)), "Check shapes")
+    expected = "numbers (N, K) and labels (N,) of at least one picture"
+    kinds = [type(each).__name__ for each in (logits, labels)]
+    try:
+        logits, labels = torch.as_tensor(logits), torch.as_tensor(labels)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise invalid(who, "its input", expected, " and ".join(kinds), "Give tensors") from error
+    if logits.ndim != 2 or labels.shape != logits.shape[:1] or not len(labels):
+        given = " and ".join(f"shape {tuple(each.shape)}" for each in (logits, labels))
+        raise invalid(who, "its input", expected, given, "Check shapes")
     if not bool(logits.isfinite().all()):
         action = "Look at the model's weights"
         raise invalid(who, "its input", "finite", "NaN or infinite numbers", action)
@@ -169,15 +179,18 @@ def _checked(who: str, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 def _probabilities(who: str, given: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     p, labels = _checked(who, given, labels)
-    if bool((p < 0).any()) or bool(((p.sum(1) - 1).abs() > 1e-3).any()):
+    tolerance = max(_TOLERANCE, torch.finfo(_precision(given)).eps)
+    if bool((p < 0).any()) or bool(((p.sum(1) - 1).abs() > tolerance).any()):
         expected = "rows of probabilities that sum to 1"
         raise invalid(who, "probabilities", expected, f"sums from {p.sum(1).min():.3g} to "
                       f"{p.sum(1).max():.3g}", "Take the softmax of the logits")  # fmt: skip
     return p, labels
 
 
-def _words(shape: object) -> str:
-    return f"shape {tuple(shape)}" if isinstance(shape, torch.Size) else str(shape)
+def _precision(given: Tensor) -> torch.dtype:
+    """The dtype in which these numbers are rounded."""
+    given = torch.as_tensor(given)
+    return given.dtype if given.is_floating_point() else torch.float64
 
 
 def _refused(what: str, expected: str, given: str, action: str) -> ValueError:

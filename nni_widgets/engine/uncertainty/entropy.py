@@ -11,8 +11,14 @@ from torch.utils.checkpoint import checkpoint
 
 from nni_widgets.engine.checks import check_model
 from nni_widgets.engine.uncertainty.prediction import entropy, log_mean
-from nni_widgets.engine.uncertainty.sources import MCDropout, Models, Source, Versions
-from nni_widgets.engine.uncertainty.thinning import Around
+from nni_widgets.engine.uncertainty.sources import (
+    MCDropout,
+    Models,
+    Source,
+    Versions,
+    check_source,
+)
+from nni_widgets.engine.uncertainty.thinning import Around, describe_as
 from nni_widgets.params import Declared
 
 _ROWS = 64
@@ -45,6 +51,7 @@ class Averaged(Around):
     """
 
     def __init__(self, model: Models, source: Source = MCDropout()) -> None:  # noqa: B008
+        check_source("Averaged", source)
         super().__init__(model if isinstance(model, nn.Module) else _joined(model))
         self._models, self._source = model, source
         self._versions: Versions | None = None
@@ -68,6 +75,8 @@ def _joined(models: Sequence[nn.Module]) -> nn.Module:
         check_model("Averaged", model)
     joined = nn.ModuleList(models)
     joined.training = False
+    for model in models[:1]:
+        describe_as(joined, model)
     return joined
 
 

@@ -159,11 +159,15 @@ def _variance(p: Tensor, strength: Tensor) -> Tensor:
 
 
 def _from_uniform(alpha: Tensor) -> Tensor:
-    """KL(Dir(α) ‖ Dir(1)), (N,): how far from knowing nothing."""
+    """KL(Dir(α) ‖ Dir(1)), (N,): how far from knowing nothing.
+
+    It is the small difference of large numbers: in float32 the gradient of much evidence is lost.
+    """
+    given, alpha = alpha, alpha.double()
     strength, n_classes = alpha.sum(1, keepdim=True), alpha.shape[1]
     normaliser = strength.squeeze(1).lgamma() - alpha.lgamma().sum(1) - math.lgamma(n_classes)
     gaps = torch.digamma(alpha) - torch.digamma(strength)
-    return normaliser + ((alpha - 1) * gaps).sum(1)
+    return (normaliser + ((alpha - 1) * gaps).sum(1)).to(given)
 
 
 def _annealing(epoch: int, annealing_epochs: int) -> float:

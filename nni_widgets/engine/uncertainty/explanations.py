@@ -25,9 +25,16 @@ from nni_widgets.engine.methods.base import (
 from nni_widgets.engine.methods.chunks import rows_at_once
 from nni_widgets.engine.targets import Classes, Selection, Target, resolve
 from nni_widgets.engine.uncertainty.prediction import Prediction
-from nni_widgets.engine.uncertainty.sources import MCDropout, Models, Source, Versions
+from nni_widgets.engine.uncertainty.sources import (
+    MCDropout,
+    Models,
+    Source,
+    Versions,
+    check_source,
+)
 from nni_widgets.engine.uncertainty.thinning import Around
 from nni_widgets.errors import invalid
+from nni_widgets.params import is_whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,9 +86,10 @@ class UncertainAttribution:
         It is a mean, so that classes that are often and seldom predicted can be compared. What is
         explained there is the target: class k itself if it is ``"each"``.
         """
-        if isinstance(k, bool) or not 0 <= k < self.prediction.logits.shape[2]:
+        if not is_whole(k) or not 0 <= k < self.prediction.logits.shape[2]:
             expected = f"a class from 0 to {self.prediction.logits.shape[2] - 1}"
-            raise invalid("of_predicted", "k", expected, repr(k), "Choose one of the classes")
+            action = "Give the number of one of the classes"
+            raise invalid("of_predicted", "k", expected, repr(k), action)
         none = Share(torch.zeros(len(self.x), dtype=torch.long), torch.zeros_like(self.mean))
         return self.shares.get(k, none)
 
@@ -124,13 +132,11 @@ def uncertain_steps(
 ) -> Iterator[UncertainAttribution]:
     """As `uncertain`, better and better; stop iterating to stop the work and keep what is done."""
     method = as_method(method)
-    if not isinstance(source, Source):
-        action = "Try nni.MCDropout()"
-        raise invalid("uncertain", "source", "a source of uncertainty", repr(source), action)
+    check_source("uncertain", source)
     with torch.inference_mode(False):
         with model_lock:
             versions = source.versions(model, x)
-        x = x.clone() if x.is_inference() else x.detach()
+        x = x.detach().clone()  # it is shown later, whatever the caller does with it
     selection = _selection(source, versions, model, x, target)
     work = _Work(method, versions, x, selection)
     statistics, logits, cost = _Statistics(x), [], 0.0
@@ -166,7 +172,8 @@ def _selection(
     if target is None:
         return Classes(source(model, x).predicted.to(x.device))
     if not isinstance(target, str):
-        return resolve(target, logits, "uncertain")
+        with torch.inference_mode(False):
+            return resolve(target, logits, "uncertain")
     if target != "each":
         expected, action = "a target, or the word 'each'", "Use a class index"
         raise invalid("uncertain", "target", expected, repr(target), action)

@@ -18,7 +18,7 @@ from nni_widgets.engine.methods.occlusion import rows_without_graph
 from nni_widgets.engine.uncertainty.prediction import Prediction
 from nni_widgets.engine.uncertainty.thinning import Thinned
 from nni_widgets.errors import invalid
-from nni_widgets.params import Declared, param
+from nni_widgets.params import Declared, is_whole, param
 
 Mixing = Literal["always", "in order", "never"]
 Models = nn.Module | Sequence[nn.Module]
@@ -96,6 +96,13 @@ class Source(Declared):
         raise NotImplementedError
 
 
+def check_source(who: str, source: object) -> None:
+    """Raise ``ValueError`` unless it is a source; a class is none."""
+    if not isinstance(source, Source):
+        expected, action = "a source of uncertainty", "Try nni.MCDropout()"
+        raise invalid(who, "source", expected, repr(source), action)
+
+
 class MCDropout(Source):
     """Monte Carlo dropout: the answers of many thinned networks, dropout being left on.
 
@@ -134,7 +141,7 @@ class Ensemble(Source):
 
     def validate(self) -> None:
         given = self.n_members
-        if given is not None and (isinstance(given, bool) or not isinstance(given, int)):
+        if given is not None and not is_whole(given):
             action = "Try None"
             raise invalid("Ensemble", "n_members", "None or a whole number", repr(given), action)
 
@@ -232,9 +239,10 @@ class _ThinnedVersions(Versions):
         try:
             with torch.enable_grad(), counting(4) as kept:
                 rows = self._thinned.each(pictures.requires_grad_().clone())
-        except (RuntimeError, TypeError, ValueError, IndexError):
+        except Exception:  # noqa: BLE001 - whatever the model's own code makes of so many rows
             return 0
-        return max(1, kept.bytes // 4) if rows.shape[:1] == (4,) else 0
+        is_whole_batch = isinstance(rows, Tensor) and rows.shape[:1] == (4,)
+        return max(1, kept.bytes // 4) if is_whole_batch else 0
 
 
 class _MemberVersions(Versions):

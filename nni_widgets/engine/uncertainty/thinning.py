@@ -25,16 +25,28 @@ _SATURATED = 1.7580993408473766
 
 
 class Around(nn.Module):
-    """A model around another one, whose modules keep their names; neither is copied or changed."""
+    """A model around another one, whose modules keep their names; neither is copied or changed.
+
+    It says what the model says of itself: ``classes``, ``low``, ``high`` and the like.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
         self.training = False
+        describe_as(self, model)
 
     def named_modules(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Module]]:
         """The names of the model's own modules: layers are called as they are in the model."""
         yield from self.model.named_modules(*args, **kwargs)
+
+
+def describe_as(outer: nn.Module, model: nn.Module) -> None:
+    """Let a module around a model say what the model says of its answers and its pictures."""
+    for name in ("classes", "low", "high", "input_shape", "evidence"):
+        said = getattr(model, name, None)
+        if said is not None and not isinstance(said, nn.Module):  # a layer may have such a name
+            setattr(outer, name, said)
 
 
 class Thinned(Around):
@@ -60,10 +72,7 @@ class Thinned(Around):
 
     def choose(self, samples: int | Tensor) -> None:
         """Be another network, or another one for each row of the next batch."""
-        self.samples = torch.as_tensor(samples).reshape(-1).cpu()
-        if self.samples.is_floating_point() or not len(self.samples) or self.samples.min() < 0:
-            expected, given = "whole numbers of at least 0", repr(samples)
-            raise invalid("Thinned", "samples", expected, given, "Try 0")
+        self.samples = _numbers(samples)
 
     def forward(self, x: Tensor) -> Any:
         """The logits of the rows; ``met`` tells afterwards how often dropout was called."""
@@ -211,20 +220,33 @@ class _Masks:
 
     def __call__(self, call: int, samples: Tensor, shape: tuple[int, ...], p: float) -> Tensor:
         """The masks of these samples, ``(S, *shape)``."""
-        first, last = int(samples.min()) // _BLOCK, int(samples.max()) // _BLOCK
+        asked, place = (samples // _BLOCK).unique(return_inverse=True)
         known = self._known.get((call, shape, p), {})
         blocks = {
             block: known[block] if block in known else self._drawn(call, block, shape, p)
-            for block in range(first, last + 1)
+            for block in asked.tolist()
         }
         self._known[call, shape, p] = blocks
-        return torch.cat(list(blocks.values()))[samples - first * _BLOCK]
+        return torch.cat(list(blocks.values()))[place * _BLOCK + samples % _BLOCK]
 
     def _drawn(self, call: int, block: int, shape: tuple[int, ...], p: float) -> Tensor:
         start = zlib.crc32(f"{self._seed} {call}".encode())
         with torch.inference_mode(False):
             generator = torch.Generator().manual_seed((start + block) % _SEEDS)
             return (torch.rand((_BLOCK, *shape), generator=generator) >= p).float()
+
+
+def _numbers(samples: int | Tensor) -> Tensor:
+    """The numbers of networks, (S,), on the CPU."""
+    try:
+        numbers = torch.as_tensor(samples).reshape(-1).cpu()
+    except (TypeError, ValueError, RuntimeError):
+        numbers = torch.empty(0)
+    whole = not (numbers.is_floating_point() or numbers.dtype == torch.bool)
+    if not whole or not len(numbers) or numbers.min() < 0:
+        expected, given = "whole numbers of at least 0", repr(samples)
+        raise invalid("Thinned", "samples", expected, given, "Try 0")
+    return numbers
 
 
 def _inner_p(func: Any, args: Any, kwargs: dict[str, Any]) -> float:

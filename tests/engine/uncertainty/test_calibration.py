@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -86,7 +87,7 @@ def test_two_classes_by_hand():
         (torch.zeros(2, 3), torch.tensor([0, 3]), "from 0 to 2"),
         (torch.zeros(2, 3), torch.tensor([0.0, 1.0]), "from 0 to 2"),
         (torch.full((2, 3), math.nan), torch.tensor([0, 1]), "finite"),
-        ([[1.0, 2.0]], torch.tensor([0]), "list"),
+        ([[1.0, 2.0], [3.0]], torch.tensor([0]), "list and Tensor"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -108,9 +109,15 @@ def test_reliability_by_hand():
     assert found.mce == pytest.approx(0.85)
 
 
-def test_a_confidence_on_an_edge_belongs_to_the_bin_below():
-    p = torch.tensor([[0.5, 0.5], [1.0, 0.0]], dtype=torch.double)
-    assert reliability(p, torch.tensor([0, 0]), n_bins=2).counts.tolist() == [1, 1]
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("n_bins", [2, 5, 10, 12, 20, 25])
+def test_a_confidence_on_an_edge_belongs_to_the_bin_below(n_bins, dtype):
+    edges = torch.arange(1, n_bins + 1, dtype=torch.float64)[-(n_bins // 2) - 1 :] / n_bins
+    edges = edges[edges >= 0.5]
+    p = torch.stack([edges, 1 - edges], 1).to(dtype)
+    counts = reliability(p, torch.zeros(len(p), dtype=torch.long), n_bins).counts
+    assert counts.sum() == len(p)
+    assert counts.tolist()[-len(p) :] == [1] * len(p)
 
 
 @given(seed=st.integers(0, 1000), n_bins=st.integers(1, 30))
@@ -138,6 +145,15 @@ def test_bins_are_counted_in_whole_numbers(n_bins):
         reliability(torch.tensor([[1.0, 0.0]]), torch.tensor([0]), n_bins)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_probabilities_of_a_short_dtype_sum_to_one_nearly(dtype):
+    logits, labels = drawn(200, k=30)
+    p = logits.to(dtype).softmax(1)
+    assert float((p.double().sum(1) - 1).abs().max()) > 1e-4
+    exact = p.double() / p.double().sum(1, keepdim=True)
+    assert reliability(p, labels).ece == pytest.approx(reliability(exact, labels).ece, abs=0.01)
+
+
 def test_logits_in_the_place_of_probabilities_are_refused():
     with pytest.raises(ValueError, match="softmax of the logits"):
         brier(torch.tensor([[3.0, -1.0]]), torch.tensor([0]))
@@ -153,7 +169,25 @@ def test_a_tempered_model_divides_its_logits_and_keeps_its_model_as_it_is():
     assert not any(module.training for module in tempered.modules())
 
 
-@pytest.mark.parametrize("temperature", [0, -1, math.nan, math.inf])
+@pytest.mark.parametrize(
+    "temperature", [0, -1, math.nan, math.inf, "2", None, torch.tensor([1.0, 2.0])]
+)
 def test_a_temperature_is_above_zero(temperature):
-    with pytest.raises(ValueError, match="above 0"):
+    with pytest.raises(ValueError, match="Tempered: temperature must be a finite number above 0"):
         Tempered(nn.Linear(2, 2), temperature)
+
+
+def test_only_a_module_is_tempered():
+    with pytest.raises(ValueError, match=r"Tempered: model must be a torch\.nn\.Module; got func"):
+        Tempered(lambda x: x, 2.0)
+
+
+def test_arrays_and_lists_are_numbers_too():
+    logits, labels = drawn(20)
+    for asked in (logits.numpy(), labels.numpy()), (logits.tolist(), labels.tolist()):
+        assert nll(*asked) == pytest.approx(nll(logits, labels))
+        assert fit_temperature(*asked) == pytest.approx(fit_temperature(logits, labels))
+    found = reliability([[0.5, 0.5]], [0], np.int64(4))
+    assert found.counts.tolist() == [0, 1, 0, 0]
+    with pytest.raises(ValueError, match=r"brier: its input must be numbers \(N, K\) and labels"):
+        brier([[0.5, 0.5], [1.0]], [0, 1])

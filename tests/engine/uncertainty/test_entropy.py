@@ -121,6 +121,9 @@ def test_what_cannot_be_averaged(x):
         nni.Gradient()(averaged, x)
     with pytest.raises(ValueError, match=r"^Averaged: model must be a torch\.nn\.Module; got str"):
         Averaged([network(), "net"], Ensemble())
+    for source in (MCDropout, "dropout"):
+        with pytest.raises(ValueError, match=r"^Averaged: source must be a source of uncertainty"):
+            Averaged(network(), source)
     with pytest.raises(nni.UnsupportedOperation, match="no rule for"):
         nni.LRP()(Averaged(network(), MCDropout(n_samples=2)), x)
 
@@ -135,3 +138,13 @@ def test_the_level_of_the_noise_has_no_derivative(x):
     (expected,) = torch.autograd.grad(-(mean * mean.log()).sum(), leaf)
     found = nni.Gradient()(Averaged(model, source), x, Entropy())
     torch.testing.assert_close(found, expected)
+
+
+def test_it_says_what_the_model_says_of_classes_and_pictures(x):
+    model = network()
+    model.classes, model.low, model.high = ("a", "b", "c"), -1.0, 2.0
+    model.evidence = "relu"
+    for averaged in (Averaged(model, InputNoise(n_samples=2)), Averaged([model] * 2, Ensemble())):
+        shown = nni.explain(averaged, x, nni.Gradient())
+        assert (shown.classes, shown.low, shown.high) == (("a", "b", "c"), -1.0, 2.0)
+        assert averaged.evidence == "relu"

@@ -258,3 +258,17 @@ def test_dirichlet_of_a_model_says_what_is_wrong() -> None:
         dirichlet(model, x[:0])
     with pytest.raises(ValueError, match=r"^Dirichlet: alpha must be finite .+ exp evidence"):
         dirichlet(model, 1e5 * x.abs() + 1e5, "exp")
+
+
+@pytest.mark.parametrize("logit", [12.0, 18.0, 25.0])
+def test_much_evidence_for_a_wrong_class_can_be_unlearnt_in_float32(logit: float) -> None:
+    labels = torch.tensor([1])
+    found = {}
+    for dtype in (torch.float32, torch.float64):
+        logits = torch.tensor([[logit, 3.0, 1.0]], dtype=dtype, requires_grad=True)
+        loss = evidential_loss(logits, labels, epoch=10, evidence="exp")
+        (gradient,) = torch.autograd.grad(loss, logits)
+        assert (loss.dtype, gradient.dtype) == (dtype, dtype)
+        found[dtype] = loss.item(), gradient[0, 0].item()
+    assert found[torch.float32] == pytest.approx(found[torch.float64], rel=1e-4)
+    assert found[torch.float64][1] == pytest.approx(2, rel=1e-3)  # K − 1, in the limit

@@ -283,11 +283,19 @@ def test_the_model_and_the_random_state_are_left_alone(model, x):
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_inference_mode_of_the_caller(model, x):
-    expected = uncertain(model, x, nni.LRP(), MCDropout(n_samples=3))
+@pytest.mark.parametrize("target", [None, "each", nni.Entropy(), lambda f: f[:, 0] - f[:, 1]])
+def test_inference_mode_of_the_caller(model, x, target):
+    expected = uncertain(model, x, nni.LRP(), MCDropout(n_samples=3), target)
     with torch.inference_mode():
-        found = uncertain(model, x + 0, nni.LRP(), MCDropout(n_samples=3))
+        found = uncertain(model, x + 0, nni.LRP(), MCDropout(n_samples=3), target)
     torch.testing.assert_close(found.mean, expected.mean)
+
+
+def test_what_becomes_of_the_callers_picture_does_not_matter(model, x):
+    found = uncertain(model, x, nni.LRP(), MCDropout(n_samples=3))
+    kept = x.clone()
+    x.zero_()
+    assert torch.equal(found.x, kept)
 
 
 def test_refusals(model, x):
@@ -308,6 +316,7 @@ def test_refusals(model, x):
         with pytest.raises(ValueError, match=r"^Ensemble: the number of classes must be that of"):
             uncertain([other, model], x, nni.Gradient(), Ensemble(), target=target)
     found = uncertain(model, x, nni.LRP(), MCDropout(n_samples=2))
-    with pytest.raises(ValueError, match=r"^of_predicted: k must be a class from 0 to 2; got 3"):
-        found.of_predicted(3)
+    for k in (3, -1, 1.5, "1", None, True, found.prediction.predicted[0]):
+        with pytest.raises(ValueError, match=r"^of_predicted: k must be a class from 0 to 2; got"):
+            found.of_predicted(k)
     assert repr(found).endswith("by LRP() under MCDropout(n_samples=2), 2 of 2 samples")

@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -194,6 +195,32 @@ def test_an_ensemble_is_a_module_with_members_or_a_list(wrap):
     expected = torch.stack([net(x) for net in nets])
     torch.testing.assert_close(Ensemble()(wrap(nets), x).logits, expected)
     assert Ensemble(n_members=2)(wrap(nets), x).of == 2
+    assert Ensemble(n_members=np.int64(2))(wrap(nets), x).of == 2
+
+
+@pytest.mark.parametrize("error", [AssertionError, KeyError])
+def test_a_model_may_check_its_rows_itself(error):
+    class Checks(Dense):
+        def forward(self, x):
+            rows = super().forward(x)
+            if len(rows) != len(x):
+                raise error
+            return rows
+
+    model, x = build(Checks)
+    expected = torch.stack([Thinned(model, sample)(x) for sample in range(4)])
+    torch.testing.assert_close(MCDropout(n_samples=4)(model, x).logits, expected)
+
+
+@pytest.mark.parametrize("kind", [tuple, dict])
+def test_what_is_no_tensor_of_logits(kind):
+    class Wraps(Dense):
+        def forward(self, x):
+            return kind([("logits", super().forward(x))])
+
+    model, x = build(Wraps)
+    with pytest.raises(ValueError, match="MCDropout: the model's output must be a tensor of logi"):
+        MCDropout(n_samples=4)(model, x)
 
 
 def test_what_is_no_ensemble():

@@ -409,7 +409,15 @@ def test_a_model_in_training_mode_is_refused_and_named():
         nni.LRP()(Thinned(model), x)
 
 
-@pytest.mark.parametrize("samples", [-1, 0.5, torch.tensor([])])
+def test_numbers_far_apart_cost_no_more_than_others():
+    model, x = build("functional")
+    far = torch.tensor([2**31, 0, 2**31 + 40])
+    together = Thinned(model, far)(x)
+    for i, sample in enumerate(far.tolist()):
+        torch.testing.assert_close(together[i : i + 1], Thinned(model, sample)(x[i : i + 1]))
+
+
+@pytest.mark.parametrize("samples", [-1, 0.5, torch.tensor([]), "a", None, [], True])
 def test_samples_are_whole_numbers(samples):
     with pytest.raises(ValueError, match=r"^Thinned: samples must be whole numbers"):
         Thinned(nn.Dropout().eval(), samples)
