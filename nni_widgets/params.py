@@ -12,7 +12,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal, dataclass_transform
+from typing import Any, ClassVar, Literal, TypeGuard, dataclass_transform
 
 from nni_widgets.errors import invalid
 
@@ -259,6 +259,11 @@ def nameless(value: Any, name: str = "") -> Iterator[str]:
 def _unwrapped(value: Any) -> Any:
     """The plain ``function`` in a value that is made of nothing else."""
     return getattr(value, "function", value) if isinstance(value, Declared) else value
+
+
+def is_whole(value: object) -> TypeGuard[int]:
+    """Whether it is a whole number, NumPy's too; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _is_array(value: object) -> bool:

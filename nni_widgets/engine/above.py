@@ -7,7 +7,7 @@ more than a plain pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, cast
 from weakref import WeakKeyDictionary
@@ -137,10 +137,11 @@ class _Chain:
         return x
 
 
-def _kinds(module: nn.Module | None) -> tuple[Any, ...]:
-    """Its class, and those of all that is in it."""
-    parts: Mapping[str, Any] = {} if module is None else module._modules
-    return type(module), *map(_kinds, parts.values())
+def _kinds(module: nn.Module | None) -> Any:
+    """Its class, with those of all that is in it."""
+    if module is None or not module._modules:
+        return type(module)
+    return type(module), *map(_kinds, module._modules.values())
 
 
 def _shape(made: Any) -> tuple[int, ...]:

@@ -44,12 +44,11 @@ def in_units(tape: Tape, rules: Mapping[str, Rule]) -> dict[str, Rule]:
 
     Cost: two passes through what lies before the first layer.
     """
-    made_by = {number: op for op in tape.ops for number in op.outputs}
     moved = dict(rules)
-    for op in tape.ops:
-        rule = rules[op.label]
-        if isinstance(rule, ZBox):
-            moved[op.label] = _moved(rule, _before(op, made_by), tape.x)
+    boxed = [(op, rule) for op in tape.ops if isinstance(rule := rules[op.label], ZBox)]
+    made_by = {number: op for op in tape.ops for number in op.outputs} if boxed else {}
+    for op, rule in boxed:
+        moved[op.label] = _moved(rule, _before(op, made_by), tape.x)
     return moved
 
 

@@ -20,9 +20,10 @@ Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
 class Link(NamedTuple):
-    """A module of a chain, its path, and what it calls."""
+    """A module of a chain, its path, its label on the tape, and what it calls."""
 
     path: str
+    label: str
     func: Callable[..., Any]
     rest: tuple[Any, ...]
 
@@ -32,14 +33,22 @@ def links(model: nn.Module) -> list[Link] | None:
     if not runs_its_children(model):
         return None
     paths: dict[nn.Module, str] = {}
+    uses: dict[str, int] = {}
     found = []
     for path, module in _leaves(model):
         describe = _CALLS.get(type(module))
         call = None if describe is None or _is_changed(module) else describe(module)
         if call is None:
             return None
-        found.append(Link(paths.setdefault(module, path), *call))
+        path = paths.setdefault(module, path)
+        uses[path] = use = uses.get(path, 0) + 1
+        found.append(Link(path, labelled(path, use), *call))
     return found
+
+
+def labelled(name: str, use: int) -> str:
+    """What a layer is called on a tape, used for this time."""
+    return name if use == 1 else f"{name}#{use}"
 
 
 def runs_its_children(model: nn.Module) -> bool:
@@ -59,11 +68,13 @@ def _leaves(model: nn.Module, above: str = "") -> Iterator[tuple[str, Any]]:
 
 def _is_changed(module: nn.Module) -> bool:
     """Whether it has hooks, or what it runs was replaced, in it or in its class."""
+    own, kind = vars(module), type(module)
     return bool(
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or getattr(module.forward, "__func__", None) is not _FORWARDS[type(module)]
-        or "_call_impl" in vars(module)
+        own["_forward_hooks"]
+        or own["_forward_pre_hooks"]
+        or "forward" in own
+        or "_call_impl" in own
+        or kind.forward is not _FORWARDS[kind]
     )
 
 

@@ -21,9 +21,9 @@ def check_model(who: str, model: nn.Module) -> None:
         raise invalid(who, "the model", "in evaluation mode", given, "Call model.eval() first")
 
 
-def _is_training(module: nn.Module) -> bool:
-    return module.training or any(
-        _is_training(child) for child in module._modules.values() if child is not None
+def _is_training(module: nn.Module | None) -> bool:
+    return module is not None and (
+        module.training or any(map(_is_training, module._modules.values()))
     )
 
 
@@ -52,8 +52,11 @@ def _first_weight(module: nn.Module) -> Tensor | None:
     for own in module._parameters.values():
         if own is not None and own.is_floating_point():
             return own
-    inside = (_first_weight(child) for child in module._modules.values() if child is not None)
-    return next((weight for weight in inside if weight is not None), None)
+    for child in module._modules.values():
+        weight = None if child is None else _first_weight(child)
+        if weight is not None:
+            return weight
+    return None
 
 
 def check_logits(who: str, logits: Any) -> None:

@@ -152,21 +152,19 @@ class Convolution(Affine):
     def transpose(self, weight: Tensor, signal: Tensor) -> Tensor:
         transposed = self.op.kind.startswith("conv_transpose")
         names = _GEOMETRY_TRANSPOSED if transposed else _GEOMETRY
-        given: dict[str, Any] = _GEOMETRY | dict(zip(names, self.op.args[3:], strict=False))
-        given |= self.op.kwargs
+        given = _arguments(self.op, names, 3)
         if given["padding"] == "same":
             return self._by_autograd(weight, signal)
-        if given["padding"] == "valid":
-            given["padding"] = 0
-        stride, padding, dilation, extra = (
-            _each(given[name], weight.ndim - 2)
-            for name in ("stride", "padding", "dilation", "output_padding")
-        )
-        if not transposed and given["groups"] == 1 and _is_thin(weight, signal):
+        padding = 0 if given["padding"] == "valid" else given["padding"]
+        axes = weight.ndim - 2
+        stride, padding = _each(given["stride"], axes), _each(padding, axes)
+        dilation, groups = _each(given["dilation"], axes), given["groups"]
+        if not transposed and groups == 1 and _is_thin(weight, signal):
             columns = weight.flatten(1).T @ signal.flatten(2)
             sizes = self.a.shape[2:], weight.shape[2:]
             return functional.fold(columns, *sizes, dilation, padding, stride)
-        geometry = (stride, padding, dilation, transposed, extra, given["groups"])
+        extra = _each(given.get("output_padding", 0), axes)
+        geometry = (stride, padding, dilation, transposed, extra, groups)
         backward = torch.ops.aten.convolution_backward
         made: Tensor = backward(signal, self.a, weight, None, *geometry, _TO_INPUT)[0]
         return made
@@ -192,8 +190,10 @@ def _is_thin(weight: Tensor, signal: Tensor) -> bool:
 
 
 _OPERANDS = ("input", "weight", "bias")
-_GEOMETRY = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "output_padding": 0}
-_GEOMETRY_TRANSPOSED = ("stride", "padding", "output_padding", "groups", "dilation")
+_GEOMETRY = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+_GEOMETRY_TRANSPOSED = {
+    "stride": 1, "padding": 0, "output_padding": 0, "groups": 1, "dilation": 1
+}  # fmt: skip
 _WINDOWS = {"kernel_size": 1, "stride": None, "padding": 0, "dilation": 1, "ceil_mode": False}
 _TO_INPUT = [True, False, False]
 
@@ -205,6 +205,11 @@ def affine(op: Op) -> Affine:
             f"LRP: no rule with weights for {op.kind} (in {op.label!r}). "
             "Name a convolution or a dense layer, or use Epsilon or Pass there."
         )
+    return affine_view(op)
+
+
+def affine_view(op: Op) -> Affine:
+    """The same, of an operation whose family is known to be affine."""
     z = op.results[0]
     if op.kind in _DENSE:
         return Affine(*_operands(op), z)
@@ -230,7 +235,7 @@ def derivative(op: Op, signal: Tensor) -> tuple[Tensor, ...]:
     if ends is not None:
         return (torch.ops.aten.hardtanh_backward(signal, op.results[0], *ends),)
     if family(op) == "affine":
-        layer = affine(op)
+        layer = affine_view(op)
         return (layer.transpose(layer.weight, signal),)
     return op.vjp(signal)
 
@@ -253,8 +258,7 @@ def _is_plain_sum(op: Op) -> bool:
 
 def _to_winners(op: Op, winners: Tensor, signal: Tensor) -> Tensor:
     if op.kind.startswith("max_pool2d"):
-        windows = _WINDOWS | dict(zip(_WINDOWS, op.args[1:], strict=False)) | op.kwargs
-        size, stride, *rest = (windows[name] for name in _WINDOWS)
+        size, stride, *rest = _arguments(op, _WINDOWS, 1).values()
         backward = torch.ops.aten.max_pool2d_with_indices_backward
         moved: Tensor = backward(signal, op.values[0], size, stride or [], *rest, winners)
         return moved
@@ -262,6 +266,13 @@ def _to_winners(op: Op, winners: Tensor, signal: Tensor) -> Tensor:
     space = int(op.kind[-2])
     given = signal.new_zeros((*shape[:-space], math.prod(shape[-space:])))
     return given.scatter_add_(-1, winners.flatten(-space), signal.flatten(-space)).reshape(shape)
+
+
+def _arguments(op: Op, defaults: dict[str, Any], place: int) -> dict[str, Any]:
+    """The arguments of a call from this place on, by name and in the order of ``defaults``."""
+    given = zip(defaults, op.args[place:], strict=False)
+    named = {name: op.kwargs[name] for name in op.kwargs if name in defaults}
+    return defaults | dict(given) | named
 
 
 def operand_bias(op: Op) -> Tensor | None:

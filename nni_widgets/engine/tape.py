@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from nni_widgets.engine.calls import call_of, out_of_place
-from nni_widgets.engine.chain import Link, links
+from nni_widgets.engine.chain import Link, labelled, links
 from nni_widgets.engine.checks import check_logits, run
 from nni_widgets.engine.memory import keep
 from nni_widgets.errors import UnsupportedOperation, sentence
@@ -120,7 +120,8 @@ def record(model: nn.Module, x: Tensor, who: str = "record") -> Tape:
                 "Avoid torch.jit, torch.compile, .detach(), .data and torch.no_grad() in forward",
             )
         )
-    tape.output, tape.logits = number, logits.detach()
+    tape.output = number
+    tape.logits = logits.detach().clone()  # the model may keep its output, and write to it later
     tape.ops = list(tape.layers())
     _label(tape.ops, {name for module, name in recorder.names.items() if not module._modules})
     return tape
@@ -131,7 +132,7 @@ def _of_chain(chain: list[Link], x: Tensor, who: str) -> Tape:
     tape = Tape(x.detach())
 
     def forward(value: Tensor) -> Tensor:
-        for number, (path, func, rest) in enumerate(chain, start=1):
+        for number, (path, label, func, rest) in enumerate(chain, start=1):
             call, winners = call_of(func), None
             if call.with_winners is None:
                 made = func(value, *rest)
@@ -139,9 +140,8 @@ def _of_chain(chain: list[Link], x: Tensor, who: str) -> Tape:
                 made, winners = call.with_winners(value, *rest)
             tape.ops.append(
                 Op(call.kind, path, (number - 1,), (value,), (number,), (made,), func,
-                   (value, *rest), {}, "", winners, number)
+                   (value, *rest), {}, label, winners, number)
             )  # fmt: skip
-            keep((made,))
             value = made
         return value
 
@@ -149,7 +149,7 @@ def _of_chain(chain: list[Link], x: Tensor, who: str) -> Tape:
         tape.logits = run(who, forward, tape.x)
     check_logits(who, tape.logits)
     tape.output = len(chain)
-    _label(tape.ops, {path for path, _, _ in chain})
+    keep(tuple(op.results[0] for op in tape.ops))
     return tape
 
 
@@ -376,4 +376,4 @@ def _label(ops: list[Op], leaves: set[str]) -> None:
         is_leaf = op.path and op.path in leaves
         base = op.path if is_leaf else f"{op.path}.{op.kind}".lstrip(".")
         seen[base] = count = seen.get(base, 0) + 1
-        op.label = base if count == 1 else f"{base}#{count}"
+        op.label = labelled(base, count)

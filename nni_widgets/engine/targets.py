@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from nni_widgets.errors import invalid
+from nni_widgets.params import is_whole
 
 Target = int | Sequence[int] | Tensor | Callable[[Tensor], Tensor] | None
 
@@ -77,7 +77,7 @@ class Difference:
 
     def __post_init__(self) -> None:
         for name, given in (("first", self.first), ("second", self.second)):
-            if not isinstance(given, Integral):
+            if not is_whole(given):
                 action = "Give two whole numbers"
                 raise invalid("Difference", "each class", "a class index", repr(given), action)
             object.__setattr__(self, name, int(given))

@@ -507,3 +507,18 @@ def test_a_model_that_writes_to_its_input_without_a_graph_does_not_write_to_the_
 def test_a_threshold_is_an_activation() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.Threshold(0.1, 0.0), nn.Linear(4, 2)).eval()
     assert LRP(rules=Zero())(model, torch.rand(1, 3)).isfinite().all()
+
+
+def test_logits_stay_when_the_model_writes_to_its_last_output():
+    kept = []
+
+    def forward(m, x):
+        kept.append(m.head(m.conv(x).flatten(1)))
+        return kept[-1]
+
+    model, x = net(forward)
+    tape = record(model, x)
+    before = tape.logits.clone()
+    with torch.no_grad():
+        kept[-1].zero_()
+    torch.testing.assert_close(tape.logits, before)

@@ -32,7 +32,8 @@ class Result:
     ``values`` has the shape of x; ``score`` is f(x) and ``reference_score`` f(baseline), where
     there is one, both ``(N,)``; ``layers`` tells what happened at each operation, from the output
     down (propagation methods, if asked for); ``done`` of ``of`` says how complete it is; ``passes``
-    counts forward and backward passes of the model per sample so far, NaN where nobody knows.
+    counts forward and backward passes of the model per sample so far, NaN where nobody knows. A
+    walk down by rules counts as one, though some rules run a layer several times.
     """
 
     values: Tensor

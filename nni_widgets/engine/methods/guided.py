@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from numbers import Integral
 from typing import ClassVar
 
 import torch
@@ -22,7 +21,7 @@ from nni_widgets.engine.rules import Derivative, GuidedReLU, Rule, Share
 from nni_widgets.engine.tape import Op, Tape, record
 from nni_widgets.engine.targets import Score, Selection, Target, resolve
 from nni_widgets.errors import invalid
-from nni_widgets.params import param
+from nni_widgets.params import is_whole, param
 
 
 class DeconvReLU(Rule):
@@ -56,8 +55,7 @@ class Reconstruction(Method):
             raise invalid(who, "layer", "the name of a layer", repr(self.layer), action)
         if self.channel is None:
             return
-        is_whole = isinstance(self.channel, Integral) and not isinstance(self.channel, bool)
-        if not is_whole or self.channel < 0:
+        if not is_whole(self.channel) or self.channel < 0:
             expected = "None or a whole number of at least 0"
             raise invalid(who, "channel", expected, repr(self.channel), "Try 0")
         object.__setattr__(self, "channel", int(self.channel))

@@ -7,7 +7,7 @@ import functools
 import torch
 from torch import Tensor
 
-from nni_widgets.engine.operations import Affine, affine, derivative, family
+from nni_widgets.engine.operations import Affine, affine_view, derivative, family
 from nni_widgets.engine.rules.base import Share
 from nni_widgets.engine.tape import Op
 
@@ -23,13 +23,18 @@ def divide(relevance: Tensor, z: Tensor, epsilon: float = 0.0) -> Tensor:
     An ε that is 0 in the precision of z counts as 0.
     """
     if epsilon > _least(z.dtype):
-        return relevance / torch.copysign(z.new_full((), epsilon), z).add_(z)
+        return relevance / torch.copysign(_constant(epsilon, z.dtype, z.device), z).add_(z)
     return (relevance / z).nan_to_num_(0.0, 0.0, 0.0)
 
 
 @functools.cache
 def _least(dtype: torch.dtype) -> float:
     return torch.finfo(dtype).tiny * torch.finfo(dtype).eps
+
+
+@functools.lru_cache(maxsize=64)
+def _constant(value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor(value, dtype=dtype, device=device)
 
 
 def divide_by_positive(relevance: Tensor, z: Tensor, least: Tensor | None = None) -> Tensor:
@@ -50,7 +55,7 @@ def proportional(op: Op, relevance: Tensor, epsilon: float) -> Share:
     """To each input in proportion to what it contributed to the output."""
     s = divide(relevance, op.results[0], epsilon)
     if family(op) == "affine":
-        layer = affine(op)
+        layer = affine_view(op)
         spread = layer.transpose(layer.weight, s).mul_(layer.a)
         return Share((spread,), lambda: into_bias(layer, s))
     return Share(by_value(op, derivative(op, s)))

@@ -111,7 +111,8 @@ class Gamma(Rule):
         )
 
     def _favour(self, weight: Tensor) -> Tensor:
-        return weight.relu().mul_(self.gamma).add_(weight)
+        favoured = weight.relu()
+        return torch.add(weight, favoured, alpha=self.gamma, out=favoured)
 
 
 class AlphaBeta(Rule):
