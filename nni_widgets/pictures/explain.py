@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from numbers import Real
 from typing import Any, TypeGuard
@@ -93,4 +94,6 @@ def _levels(model: nn.Module) -> tuple[Level, Level] | None:
 
 def _is_level(value: Any) -> TypeGuard[Level]:
     numbers = value if isinstance(value, (tuple, list)) else (value,)
-    return bool(numbers) and all(isinstance(number, Real) for number in numbers)
+    return bool(numbers) and all(
+        isinstance(number, Real) and math.isfinite(number) for number in numbers
+    )

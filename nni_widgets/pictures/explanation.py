@@ -210,9 +210,9 @@ class Explanation:
         buffer = io.BytesIO()
         np.savez_compressed(
             buffer,
-            attribution=_array(self.attribution),
-            x=_array(self.x),
-            logits=_array(self.result.logits),
+            attribution=array_of(self.attribution),
+            x=array_of(self.x),
+            logits=array_of(self.result.logits),
             target=np.array(self.target_names),
             method=np.array(self.code),
         )
@@ -266,6 +266,7 @@ def _exact(values: Tensor) -> Tensor:
     return values.detach().to("cpu", torch.float64)
 
 
-def _array(values: Tensor) -> NDArray[Any]:
+def array_of(values: Tensor) -> NDArray[Any]:
     """The values in their own type; those of bfloat16, which NumPy lacks, in float32."""
-    return (values.float() if values.dtype == torch.bfloat16 else values).cpu().numpy()
+    known = values.float() if values.dtype == torch.bfloat16 else values
+    return known.detach().cpu().numpy()

@@ -21,6 +21,11 @@ def test_a_card_tells_formula_parameters_and_source(method):
     assert any(letter.isdigit() for letter in told["source"])
 
 
+@pytest.mark.parametrize("metric", nni.METRICS, ids=lambda metric: metric.__name__)
+def test_every_measure_costs_an_explanation_at_least(metric):
+    assert dict(card(metric).rows)["passes"].startswith("1 R")
+
+
 def test_a_card_in_words_and_as_a_table():
     told = card(nni.IntegratedGradients(n_steps=7))
     assert "  adds up to: f(x) − f(baseline)" in repr(told)

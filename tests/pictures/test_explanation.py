@@ -123,10 +123,13 @@ def test_names_and_range_come_from_the_model():
     assert explain(model, X, Saliency(), Difference(0, 1)).target_names == ("ramp − nothing",)
 
 
+OPEN = (-torch.inf, torch.inf)
+
+
 def test_a_range_that_is_none_is_that_of_the_data():
     model = ramp()
     assert picture_range(model, X) == (0.0, 4.0)
-    for low, high in ((None, 1.0), (model[1], 1.0), ((), ()), ("black", "white")):
+    for low, high in ((None, 1.0), (model[1], 1.0), ((), ()), ("black", "white"), OPEN):
         model.__dict__.update(low=low, high=high)
         assert picture_range(model, X) == (0.0, 4.0)
     model.__dict__.update(low=(-2.1, -2.0, -1.8), high=(2.2, 2.4, 2.6))

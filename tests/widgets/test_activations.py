@@ -21,7 +21,17 @@ from nni_widgets.widgets.explorers.activations import (
 from nni_widgets.widgets.explorers.activations.excitations import Excitations
 from nni_widgets.widgets.parts.maps import BLANK
 from tests.widgets.cells import copied, downloads, result_of
-from tests.widgets.user import chooses, clicks, clicks_bar, found, registered, sends, sets, the
+from tests.widgets.user import (
+    chooses,
+    clicks,
+    clicks_bar,
+    found,
+    registered,
+    sends,
+    sets,
+    the,
+    trains,
+)
 
 SEVEN = [[(8, 8), (20, 8), (13, 22)]]
 
@@ -428,3 +438,44 @@ def test_closing_leaves_no_thread_and_no_widget(cnn, data):
     for _ in range(3):
         live()
     assert (threading.active_count(), registered()) == (threads, widgets)
+
+
+def test_after_training_everything_is_looked_at_again(opened, quick, data):
+    model = nni.models.load("digits-cnn")
+    explorer = opened(explore_activations(model, data))
+    explorer.what_was_kept = True
+    explorer.drain()
+    trains(model)
+    clicks(explorer, "nn-reset")
+    again = opened(explore_activations(model, data))
+    for each in (explorer, again):
+        each.what_was_kept = True
+    assert explorer.digest() == again.digest()
+
+
+def test_strongest_inputs_are_those_of_the_weights_of_now():
+    model, images = nni.models.load("digits-cnn"), nni.data.digits("test")[:20][0]
+    found = Excitations(model, images)
+    list(found.scan("conv1"))
+    trains(model)
+    list(found.scan("conv1"))
+    values = activations(model, images, "conv1").flatten(2).amax(2)[:, 3]
+    chosen = values.sort(descending=True, stable=True).indices[: excitations.MOST]
+    assert found.strongest("conv1", 3).indices.tolist() == chosen.tolist()
+
+
+def test_a_drawing_for_a_model_of_double_precision(opened):
+    model = nni.models.load("digits-cnn").double()
+    explorer = opened(explore_activations(model, strokes=SEVEN))
+    assert "strongest input: picture " in explorer.digest()
+    again = result_of(copied(explorer), model=model)
+    assert opened(again).digest() == explorer.digest()
+
+
+def test_a_channel_of_numpy_is_one(explorer):
+    explorer.channel = np.int64(3)
+    assert "Channel 3 of 16" in explorer.digest()
+    assert "explorer.channel = 3\n" in copied(explorer)
+    for wrong in (2.0, True):
+        explorer.channel = wrong
+        assert f"channel must be from 0 to 15 in conv1; got {wrong}" in explorer.digest()

@@ -14,7 +14,7 @@ from nni_widgets.engine.synthesis import ActivationMaximization, Code, CodeNorm,
 from nni_widgets.pictures.render import picture_png
 from nni_widgets.widgets.explorers.codes.explorer import Search, explore_codes
 from tests.widgets.cells import copied, downloads, result_of
-from tests.widgets.user import chooses, clicks, clicks_bar, registered, sets, the
+from tests.widgets.user import chooses, clicks, clicks_bar, registered, sets, the, trains
 
 
 class Generator(nn.Sequential):
@@ -225,6 +225,63 @@ def test_a_code_of_ones_own(explorer, generator):
     assert "predicted" in explorer.digest()
 
 
+def test_a_random_code_is_a_new_one_each_time(explorer):
+    seen = [explorer.z]
+    for target in (1, 2, 5):
+        clicks(explorer, "nn-random-code")
+        seen.append(explorer.drain().z)
+        explorer.play()
+        clicks_bar(explorer.drain(), target)
+        explorer.drain()
+    assert len({tuple(z[0].tolist()) for z in seen}) == 4
+
+
+def test_codes_of_few_numbers_have_as_many_directions(opened, cnn):
+    explorer = opened(explore_codes(cnn, Generator(code_size=3).eval(), n_steps=2))
+    shown = [row.layout.display is None for row in explorer._dials.widget.children]
+    assert shown == [True] * 3 + [False] * 5
+    explorer.walk = {2: 1.0}
+    assert "predicted" in explorer.digest()
+    explorer.walk = {3: 1.0}
+    assert "walk must be along directions 0 to 2; got direction 3" in explorer.digest()
+
+
+def test_after_training_the_pictures_are_others(opened, cnn, generator):
+    explorer = opened(explore_codes(cnn, generator, 3, n_steps=3))
+    trains(generator)
+    clicks(explorer, "nn-reset")
+    again = opened(explore_codes(cnn, generator, 3, n_steps=3))
+    torch.testing.assert_close(explorer.drain().made.images, again.made.images)
+    for each in (explorer, again):
+        each.walk = {1: 2.0}
+    torch.testing.assert_close(explorer.drain().z, again.drain().z)
+
+
+class Decoder(Generator):
+    """Knows the size of its codes, and nothing of how they are distributed."""
+
+    def decode(self, z):
+        return self(z)
+
+
+def test_a_decoder_without_codes_of_its_own(opened, cnn):
+    explorer = opened(
+        explore_codes(nni.models.load("digits-cnn").double(), Decoder().double().eval())
+    )
+    assert explorer.z.dtype == torch.float64
+    decoder = Decoder().eval()
+    del decoder.code_size
+    with pytest.raises(ValueError, match="the generator's codes must be known from its code_size"):
+        explore_codes(cnn, decoder)
+
+
+def test_the_generators_of_the_zoo_have_the_precision_of_the_model(opened):
+    explorer = opened(explore_codes(nni.models.load("digits-cnn").double(), "digits-gan"))
+    assert explorer.made.images.dtype == torch.float64
+    explorer.generator = "autoencoder"
+    assert "predicted" in explorer.digest()
+
+
 def test_an_autoencoder_is_a_decoder_with_codes_of_its_own(opened, cnn):
     autoencoder = Autoencoder().eval()
     explorer = opened(explore_codes(cnn, autoencoder, n_steps=4))
@@ -328,6 +385,38 @@ def test_a_walk_or_a_generator_that_is_not_there(explorer):
         explorer.walk = {8: 1.0}
     with pytest.raises(ValueError, match="generator must be one of 'your generator'"):
         explorer.generator = "other"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("walk", [1], r"walk must be coordinates by direction; got \[1\]"),
+        ("walk", {0.0: 1}, "walk must be along directions 0 to 7; got direction 0.0"),
+        ("walk", {0: float("nan")}, "walk must be to finite numbers; got {0: nan}"),
+        ("walk", {0: "far"}, "walk must be to finite numbers; got {0: 'far'}"),
+        ("z", None, "z must be finite numbers; got None"),
+        ("z", [float("nan")] * 12, "z must be finite numbers"),
+        ("search", {"n_steps": 3}, "search must be such as explorer.search; got {'n_steps': 3}"),
+    ],
+)
+def test_what_is_no_place_is_refused_and_nothing_changes(explorer, name, value, words):
+    before, cell = explorer.digest(), copied(explorer)
+    with pytest.raises(ValueError, match=words):
+        setattr(explorer, name, value)
+    assert (explorer.digest(), copied(explorer)) == (before, cell)
+
+
+@pytest.mark.parametrize("seed", [-1, "a", 2.5, True, 2**40])
+def test_what_is_no_seed_is_refused(explorer, cnn, generator, seed):
+    with pytest.raises(ValueError, match="seed must be a whole number from 0 to 2,147,483,648"):
+        explorer.draw(seed)
+    with pytest.raises(ValueError, match="seed must be a whole number from 0 to 2,147,483,648"):
+        explore_codes(cnn, generator, seed=seed)
+
+
+def test_a_seed_of_numpy_is_one(explorer):
+    explorer.draw(np.int64(3))
+    assert "seed=3, " in copied(explorer.drain())
 
 
 def test_closing_leaves_no_thread_and_no_widget(cnn, generator):

@@ -8,6 +8,7 @@ from nni_widgets.engine.composites import PRESETS, RULES
 from nni_widgets.params import Declared, param, params
 from nni_widgets.widgets.parts.classes import ClassPicker
 from nni_widgets.widgets.parts.closing import close_all
+from nni_widgets.widgets.parts.controls import Dials
 from nni_widgets.widgets.parts.panel import ParameterPanel, title
 from tests.widgets.user import chooses, found, registered, sets, the
 
@@ -195,3 +196,12 @@ def test_replaced_controls_are_closed(shown):
         panel.show(nni.SmoothGrad())
         panel.show(nni.Saliency())
     assert registered() == before
+
+
+def test_a_dial_stands_at_its_end_for_the_largest_number():
+    told = []
+    dials = Dials(["a"], "nn-dial", (-4.0, 4.0), lambda *moved: told.append(moved))
+    sets(the(dials.widget, "nn-dial-0-field"), value=1e308)
+    slider = the(dials.widget, "nn-dial-0")
+    assert (told, slider.value) == ([(0, 1e308)], slider.max)
+    close_all(dials.widget)

@@ -18,7 +18,7 @@ from nni_widgets.widgets.explorers.dream.album import Album, resized
 from nni_widgets.widgets.explorers.dream.dreaming import Dreaming
 from nni_widgets.zoo import models, photos
 from tests.widgets.cells import copied, downloads, result_of
-from tests.widgets.user import chooses, clicks, found, registered, sets, the
+from tests.widgets.user import chooses, clicks, found, registered, sets, the, trains
 
 QUICK = {"n_octaves": 2, "n_steps": 3, "jitter": 2}
 
@@ -110,6 +110,8 @@ def test_one_channel(explorer, net, pictures):
     sets(number, value=7)
     assert_dreamt(explorer, by_engine(Channel("2", 7), net, pictures[:1]))
     assert explorer.channel == 7
+    explorer.channel = np.int64(7)
+    assert "channel=7, " in copied(explorer.drain())
     assert explorer.digest().startswith("a dream of 2, channel 7: objective ")
     chooses(the(explorer, "nn-layer"), "1 (6)")
     assert_dreamt(explorer, by_engine(Channel("1", 5), net, pictures[:1]))
@@ -183,6 +185,9 @@ def test_the_layers_to_choose_from_are_those_of_this_size(opened):
     made = explorer.digest()
     assert len(the(explorer, "nn-layer").options) < len(options)
     assert again(opened, copied(explorer), model=net).digest() == made
+    explorer.size = 64
+    explorer.drain()
+    assert the(explorer, "nn-layer").options == options, "remembered is not computed again"
 
 
 def test_a_size_that_is_not_legal_is_said_in_place(album):
@@ -237,6 +242,61 @@ def test_a_picture_of_ones_own(opened, album, net, file, tmp_path, monkeypatch):
     assert "broken.png: read_picture: the file must be" in the(album, "nn-upload-words").value
     clicks(album, "nn-random")
     assert album.drain()._source.name != "mine.png"
+
+
+@pytest.mark.parametrize(
+    ("described", "words"),
+    [
+        ({"low": -1.0, "high": 1.0}, "x = -1 + 2 * nni.data.picture('mine.png', 384)\n"),
+        ({"low": 0.0, "high": 255.0}, "x = 0 + 255 * nni.data.picture('mine.png', 384)\n"),
+    ],
+)
+def test_a_picture_of_ones_own_in_another_range(
+    opened, file, tmp_path, monkeypatch, described, words
+):
+    net = small(**described)
+    album = opened(explore_dream(net, size=32, **QUICK))
+    uploads(album, "mine.png", file)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.png").write_bytes(file)
+    cell = copied(album.drain())
+    assert words in cell
+    assert torch.equal(again(opened, cell, model=net).made.images, album.made.images)
+
+
+def test_a_picture_of_ones_own_beside_given_ones_in_another_size(
+    opened, net, pictures, file, tmp_path, monkeypatch
+):
+    explorer = opened(explore_dream(net, pictures, size=16, **QUICK))
+    uploads(explorer, "mine.png", file)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.png").write_bytes(file)
+    made = again(opened, copied(explorer.drain()), model=net, x=pictures)
+    assert torch.equal(made.made.images, explorer.made.images)
+
+
+def test_the_model_is_asked_about_pictures_in_the_size_it_gets(opened, pictures):
+    net = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(392, 3)).eval()
+    explorer = opened(explore_dream(net, pictures, size=16, labels=[0, 1, 2], **QUICK))
+    chooses(the(explorer, "nn-show"), "the model is wrong")
+    assert "class" in the(explorer, "nn-sample-words").value
+
+
+@pytest.mark.parametrize("name", ["digits", "album"])
+def test_a_model_of_double_precision(opened, name):
+    net = nni.models.load("digits-cnn") if name == "digits" else small()
+    about = {"layer": "conv2"} if name == "digits" else {"size": 16}
+    explorer = opened(explore_dream(net.double(), n_octaves=1, n_steps=1, **about))
+    assert explorer.made.images.dtype == torch.float64
+    assert again(opened, copied(explorer), model=net).digest() == explorer.digest()
+
+
+def test_after_training_the_dream_is_another(opened, pictures):
+    net = small()
+    explorer = opened(explore_dream(net, pictures, **QUICK))
+    trains(net)
+    clicks(explorer, "nn-reset")
+    assert_dreamt(explorer, by_engine(Energy("2"), net, pictures[:1]))
 
 
 def test_another_picture_of_the_same_name(album, file):
@@ -312,6 +372,8 @@ def test_reset(album):
     clicks(album, "nn-reset")
     assert album.digest() == begun
     assert (album.layer, album.channel, album.size) == ("2", None, 32)
+    chooses(the(album, "nn-part"), "one channel")
+    assert album.channel == 0
 
 
 def test_save(explorer, pictures, monkeypatch):
@@ -325,6 +387,13 @@ def test_save(explorer, pictures, monkeypatch):
     numbers = np.load(io.BytesIO(saved["dream.npz"]))
     np.testing.assert_array_equal(numbers["before"], pictures[:1])
     np.testing.assert_array_equal(numbers["images"], explorer.made.images)
+
+
+def test_save_pictures_that_need_a_gradient(opened, net, pictures, monkeypatch):
+    explorer = opened(explore_dream(net, pictures.clone().requires_grad_(), **QUICK))
+    saved = downloads(explorer, monkeypatch)
+    clicks(explorer, "nn-save-numbers")
+    assert list(saved) == ["dream.npz"]
 
 
 def test_a_missing_package_is_said_in_place_until_it_is_there(opened, monkeypatch):
@@ -366,6 +435,9 @@ def test_what_the_model_cannot_do_is_said_in_place(explorer, opened, cnn):
         ({"picture": "dodo"}, "picture must be one of astronaut, "),
         ({"size": 1}, "size must be a whole number from 16 to 384; got 1"),
         ({"x": torch.rand(1, 3, 8, 8), "size": 0}, "size must be a whole number of at least 1"),
+        ({"x": 9 * torch.rand(1, 3, 8, 8), "size": 4}, "x must be pixels from 0 to 1; got"),
+        ({"x": torch.zeros(1, 3, 8, 8).byte(), "size": 4}, "x must be floating-point numbers"),
+        ({"x": torch.rand(0, 3, 8, 8)}, "x must be pictures"),
         ({"steps": 3}, "a parameter must be one of n_octaves, "),
         ({"n_steps": 0}, "n_steps must be a whole number from 1"),
         ({"channel": -1}, "channel must be a whole number of at least 0, or None; got -1"),

@@ -1,5 +1,6 @@
 """The Clever Hans explorer: its groups are the engine's, and a wiped mark changes the answer."""
 
+import copy
 import io
 import threading
 
@@ -367,6 +368,23 @@ def test_any_model_and_any_pictures(opened):
     assert float(explorer.found.pair.x[1].max()) == pytest.approx(float(x.max()))
 
 
+def test_of_given_pictures_it_begins_with_the_class_that_has_most(opened, hans, small):
+    x, _, _ = small
+    labels = [0] + [8] * 2 + [5] * (len(x) - 3)
+    explorer = opened(explore_hans(hans, x, labels))
+    assert explorer.label == 5
+    assert explorer.digest().startswith("nni.LRP(), target 5")
+
+
+@pytest.mark.parametrize(("count", "slanted"), [(10, False), (200, True)])
+def test_names_of_classes_that_would_overlap_are_slanted(opened, count, slanted):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, count)).eval()
+    explorer = opened(explore_hans(model, torch.rand(4, 1, 8, 8), [0] * 4))
+    names, _ = the(explorer, "nn-scores").axes
+    assert (names.tick_rotate != 0) is slanted
+
+
 def test_too_few_pictures_are_refused_in_place(opened, hans, small):
     x, y, boxes = small
     explorer = opened(explore_hans(hans, x[:62], y[:62], boxes=boxes[:62]))
@@ -405,6 +423,23 @@ def test_reset(explorer):
     assert the(explorer, "nn-change").index == 0
 
 
+def test_reset_forgets_the_settings_of_methods_left_for_another(explorer):
+    chooses(the(explorer, "nn-method"), "Integrated gradients")
+    sets(the(explorer.drain(), "nn-n_steps-field"), value=3)
+    chooses(the(explorer.drain(), "nn-method"), "LRP (default)")
+    clicks(explorer, "nn-reset")
+    chooses(the(explorer.drain(), "nn-method"), "Integrated gradients")
+    assert explorer.drain().study.method == nni.IntegratedGradients()
+
+
+def test_copied_at_once_it_is_the_code_of_what_was_just_chosen(explorer):
+    explorer.picture = 5
+    explorer.drain()
+    explorer.label = 3
+    assert copied(explorer).endswith(f"nni.explore_hans(label=3, n_pictures={COUNT})")
+    assert (explorer.picture, explorer.drain().picture) == (0, 0)
+
+
 def test_copied_code_opens_the_same(opened, explorer):
     explorer.label = 3
     explorer.target = 8
@@ -419,6 +454,16 @@ def test_copied_code_opens_the_same(opened, explorer):
     again = opened(result_of(cell))
     assert again.digest() == digest
     assert again._pngs(again.found) == explorer._pngs(explorer.found)
+
+
+def test_numbers_of_numpy_and_torch_are_copied_as_plain_ones(opened, explorer, data):
+    explorer.group = np.int64(1)
+    explorer.picture = np.int64(explorer.drain().found.members[1])
+    explorer.box = data.boxes[3]
+    explorer.drain()
+    assert opened(result_of(copied(explorer))).digest() == explorer.digest()
+    explorer.box = data.boxes[3].numpy()
+    assert explorer.box == Box(*data.boxes[3].tolist())
 
 
 def test_copied_code_names_what_was_given(opened, hans, small):
@@ -475,6 +520,20 @@ def test_what_is_known_is_not_computed_again(explorer, monkeypatch):
     assert calls == [2], "one picture before and after"
 
 
+@pytest.mark.parametrize("labelled", [True, False])
+def test_a_model_that_is_trained_on_is_asked_again(opened, hans, small, labelled):
+    x, y, boxes = small
+    model, known = copy.deepcopy(hans), y if labelled else None
+    explorer = opened(explore_hans(model, x, known, boxes=boxes, label=8))
+    with torch.no_grad():
+        next(model.parameters()).mul_(-1)
+        list(model.parameters())[-1][8] += 1
+    explorer.change = "wiped"
+    again = opened(explore_hans(model, x, known, boxes=boxes, label=8))
+    again.change = "wiped"
+    assert explorer.digest() == again.digest()
+
+
 def test_the_first_maps_are_seen_before_all_are_there(explorer):
     explorer.label = 0
     explorer.drain()
@@ -511,6 +570,8 @@ def test_a_method_in_steps_is_shown_at_every_step(hans, data, eights):
         ("group", 9, "group must be a group from 0 to 2, or None for all pictures; got 9"),
         ("picture", COUNT, f"picture must be a whole number from 0 to {COUNT - 1}"),
         ("picture", True, "picture must be a whole number"),
+        ("picture", 1.0, "picture must be a whole number"),
+        ("group", 1.0, "group must be a group from 0 to 2, or None for all pictures; got 1.0"),
         ("box", (3, 3, 3, 9), "a box must be at least one pixel"),
         ("box", (1, 2), "boxes must be whole numbers"),
         ("change", "gone", 'change must be "as it is" or "wiped" or "marked"; got \'gone\''),
@@ -567,6 +628,10 @@ def test_alike_maps_lie_close():
     distance = torch.cdist(at, at)
     same = torch.arange(27)[:, None] // 9 == torch.arange(27) // 9
     assert distance[same].max() < distance[~same].min()
+
+
+def test_maps_stay_on_their_device():
+    assert layout(torch.rand(5, 4, 4, device="meta")).device.type == "meta"
 
 
 @pytest.mark.parametrize("maps", [torch.zeros(4, 5, 5), torch.ones(3, 2, 2), torch.rand(3, 1, 1)])

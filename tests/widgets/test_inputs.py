@@ -136,3 +136,12 @@ def test_escape_on_the_pad_cancels(connected):
 def test_the_examples_are_digits_that_the_model_knows(cnn):
     predicted = [int(cnn(nni.data.drawing(strokes)).argmax()) for strokes in EXAMPLES]
     assert predicted == [7, 3, 1, 6, 2, 4]
+
+
+def test_the_names_given_are_those_in_code_also_with_a_pad():
+    model = nni.models.load("digits-mlp")
+    explorer = nni.explore_rules(model, strokes=[[(8, 8), (20, 8)]], names=("net", "picture"))
+    explorer.drain(60)
+    assert "picture = nni.data.drawing(" in explorer.code()
+    assert "explore_rules(net, picture" in explorer.code()
+    explorer.close()

@@ -293,3 +293,9 @@ def test_closing_leaves_no_thread_and_no_widget(cnn, digits):
     for _ in range(5):
         live()
     assert (threading.active_count(), registered()) == (threads, widgets)
+
+
+def test_a_channel_of_numpy_is_one(explorer):
+    explorer.channel = np.int64(3)
+    assert "Channel 3 of 16" in explorer.digest()
+    assert "explorer.channel = 3\n" in copied(explorer)

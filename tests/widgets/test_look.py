@@ -1,5 +1,6 @@
 """The explorer Where does it look: maps over the picture and as they are, and a box."""
 
+import copy
 import io
 import threading
 
@@ -18,7 +19,17 @@ from nni_widgets.widgets.explorers.look import LookExplorer, explore_look
 from nni_widgets.widgets.explorers.look.pane import FAMILY
 from nni_widgets.widgets.parts.maps import BLANK
 from tests.widgets.cells import copied, downloads, result_of
-from tests.widgets.user import chooses, clicks, clicks_bar, found, registered, sends, sets, the
+from tests.widgets.user import (
+    chooses,
+    clicks,
+    clicks_bar,
+    found,
+    registered,
+    sends,
+    sets,
+    the,
+    trains,
+)
 
 SEVEN = [[(8, 8), (20, 8), (13, 22)]]
 BOXES = torch.tensor([[2, 3, 12, 14], [0, 0, 16, 16], [5, 5, 10, 16]])
@@ -230,15 +241,40 @@ def test_the_copied_cell_makes_the_same_numbers_and_pictures(opened, explorer, n
     explorer.drain()
     cell = copied(explorer)
     call = "explore_look(model, x[1:2], nni.LayerCAM(layer='2', upsampling='nearest'), "
-    assert f"nni.{call}boxes=boxes[1:2], target=1)" in cell
+    assert f"nni.{call}boxes=[[0, 0, 16, 16]], target=1)" in cell
     assert "explorer.compare = nni.CAM()" in cell
     assert "explorer.overlay = 0.75" in cell
     cell = cell.replace("nni.explore_look", "explore_look")
-    space = {"model": net, "x": pictures, "boxes": BOXES, "explore_look": explore_look}
+    space = {"model": net, "x": pictures, "explore_look": explore_look}
     again = opened(result_of(cell, **space))
     assert again.digest() == explorer.digest()
     for name in ("look-map", "look-raw", "second-map", "second-raw"):
         assert shown(again, name) == shown(explorer, name)
+
+
+def test_the_copied_cell_has_the_box_itself(opened, net, pictures):
+    explorer = opened(explore_look(net, pictures[1:], boxes=BOXES[1:], names=("model", "some")))
+    sets(the(explorer, "nn-picture"), value=1)
+    cell = copied(explorer.drain()).replace("nni.explore_look", "explore_look")
+    space = {"model": net, "some": pictures[1:], "boxes": BOXES, "explore_look": explore_look}
+    assert opened(result_of(cell, **space)).digest() == explorer.digest()
+
+
+def test_after_training_the_maps_are_others(opened, net, pictures):
+    net = copy.deepcopy(net)
+    explorer = opened(explore_look(net, pictures))
+    trains(net)
+    clicks(explorer, "nn-reset")
+    assert explorer.digest() == opened(explore_look(net, pictures)).digest()
+
+
+def test_reset_forgets_the_layer_of_another_method(opened, net, pictures):
+    explorer = opened(explore_look(net, pictures, nni.CAM()))
+    pick(explorer, "method", "Grad-CAM")
+    pick(explorer, "layer", "2")
+    clicks(explorer, "nn-reset")
+    pick(explorer, "method", "Grad-CAM")
+    assert explorer.method == nni.GradCAM()
 
 
 def test_a_drawing(opened):

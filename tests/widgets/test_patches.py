@@ -73,6 +73,12 @@ def test_an_order_is_drawn_in_the_middle_of_its_patches(patched, layers):
     assert layers[1].texts == [("1", 378, 420), ("2", 126, 84)]
 
 
+def test_numbers_can_be_read_although_the_last_patches_are_thin(patched, layers):
+    patched.fit((0, 9, 18, 27), (0, 9, 18, 27), (28, 28), 4)
+    patched.draw([(0, 0)])
+    assert layers[1].font == "bold 30px sans-serif"
+
+
 def test_nothing_is_left_of_a_cleared_one(patched):
     patched.paint(b"a picture")
     patched.chosen = [(0, 0)]

@@ -20,6 +20,7 @@ from nni_widgets.engine.synthesis import (
     Jitter,
     Logit,
     LogProbability,
+    Pixels,
     Rotate,
     TotalVariation,
     Unit,
@@ -28,7 +29,7 @@ from nni_widgets.engine.synthesis import (
 from nni_widgets.pictures.render import picture_png
 from nni_widgets.widgets.explorers.prototypes import explore_prototypes
 from tests.widgets.cells import copied, downloads, result_of
-from tests.widgets.user import chooses, clicks, clicks_bar, found, registered, sets, the
+from tests.widgets.user import chooses, clicks, clicks_bar, found, registered, sets, the, trains
 
 NAMES = ("noise", "picture", "class mean", "grey")
 
@@ -265,8 +266,10 @@ def test_reset(explorer):
     explorer.set(l2=0.2, image=Fourier(), objective=Logit())
     explorer.target = 1
     assert explorer.digest() != before
+    chooses(the(explorer, "nn-scored"), "grey")
     clicks(explorer, "nn-reset")
     assert explorer.digest() == before
+    assert the(explorer, "nn-scored").value == "noise"
 
 
 def test_save(explorer, monkeypatch):
@@ -310,6 +313,73 @@ def test_own_model_with_own_pictures(opened):
     assert the(explorer, "nn-expert").options == (("none (default)", "none"),)
 
 
+def test_black_and_white_are_the_ends_of_the_box(opened):
+    model, x = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).eval(), torch.rand(2, 1, 4, 4)
+    for box, image in (((0, 1), Pixels()), ((-3, 3), Pixels(low=-3, high=3))):
+        explorer = opened(explore_prototypes(model, 0, x, image=image, n_steps=2))
+        for number, image in enumerate(explorer.made.images):
+            assert the(explorer, f"nn-prototype-{number}").value == picture_png(image, *box)
+
+
+def test_noise_and_grey_begin_in_the_box(opened, cnn):
+    dark = {"image": Pixels(low=0, high=0.3), "starts": ["noise", "grey"], "n_steps": 1}
+    explorer = opened(explore_prototypes(cnn, 3, **dark))
+    explorer.frame = 0
+    assert explorer.made.images[1].unique().tolist() == pytest.approx([0.15])
+    assert explorer.made.images[0].mean() == pytest.approx(0.15, abs=0.01)
+
+
+def test_after_training_the_prototypes_are_others(opened):
+    model, x = Tiny().eval(), torch.rand(3, 3, 5, 5)
+    explorer = opened(explore_prototypes(model, 0, x, n_steps=3))
+    trains(model)
+    clicks(explorer, "nn-reset")
+    again = opened(explore_prototypes(model, 0, x, n_steps=3))
+    torch.testing.assert_close(explorer.drain().made.images, again.made.images)
+
+
+class Counting(Tiny):
+    """Counts in a buffer how often it is called."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x):
+        self.calls += 1
+        return super().forward(x)
+
+
+def test_a_model_that_writes_to_its_buffers_goes_on_where_it_was(opened):
+    explorer = opened(explore_prototypes(Counting().eval(), 0, torch.rand(3, 3, 5, 5), n_steps=6))
+    explorer.frame = 2
+    film = explorer._outcome.value
+    explorer.play()
+    assert explorer.drain()._outcome.value.frames == film.frames
+
+
+def test_classes_may_be_a_list(opened):
+    x, y = torch.rand(4, 3, 5, 5), [0, 1, 0, 1]
+    explorer = opened(explore_prototypes(Tiny().eval(), 0, x, y, starts=["class mean"], n_steps=1))
+    explorer.frame = 0
+    torch.testing.assert_close(explorer.made.images[0], x[::2].mean(0))
+
+
+@pytest.mark.parametrize("name", ["mixture", "autoencoder"])
+def test_the_experts_of_the_zoo_look_at_any_precision(opened, name):
+    model = nni.models.load("digits-cnn").double()
+    explorer = opened(explore_prototypes(model, 3, starts=["grey"], expert=name, n_steps=2))
+    assert explorer.digest().startswith("maximized: log p(3|x) + 0.01 log p(x)")
+    assert explorer.made.images.dtype == torch.float64
+
+
+def test_the_copied_cell_names_what_has_no_code_of_its_own(explorer):
+    explorer.set(objective=LogProbability(3) - 0.1 * L2(torch.zeros(1, 1, 28, 28)))
+    cell = copied(explorer.drain())
+    assert cell.startswith("# define center: it has no code of its own\n")
+    assert "0.1 * nni.L2(center=center)" in cell
+
+
 def test_own_model_with_a_shape_alone(opened):
     model = Tiny().eval()
     model.input_shape = (3, 5, 5)
@@ -332,6 +402,12 @@ def test_vectors_have_words_but_no_picture(opened):
         ({"l3": 1}, "a parameter must be one of objective, l2, .*; got l3"),
         ({"l2": -1}, "Priors: l2 must be a number of at least 0; got -1"),
         ({"x": torch.zeros(0, 1, 28, 28)}, r"x must be a batch of pictures \(N, ...\); got shape"),
+        ({"x": np.zeros((1, 1, 28, 28))}, "x must be a batch of pictures .*; got ndarray"),
+        ({"x": torch.zeros(2, 1, 28, 28), "y": "ab"}, "y must be 2 classes, one per picture; got"),
+        ({"starts": 3}, "starts must be a list"),
+        ({"experts": [len]}, "experts must be a dict of functions by names other than 'none'"),
+        ({"experts": {"none": len}}, "experts must be a dict"),
+        ({"names": ("model", "x")}, "names must be three, of model, x and y"),
     ],
 )
 def test_what_is_not_legal_is_refused(cnn, arguments, words):

@@ -1,7 +1,9 @@
 """The Quality explorer: pixels flipped by hand and by methods, maps of a picture that slides."""
 
+import copy
 import io
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from torch import nn
 
 import nni_widgets as nni
 from nni_widgets.pictures import picture_png
+from nni_widgets.pictures.numbers import number
 from nni_widgets.widgets.explorers.quality.slide import Slide, moved
 from nni_widgets.widgets.parts.maps import BLANK
 from tests.widgets.cells import copied, downloads, result_of
@@ -270,6 +273,45 @@ def test_moved(border, along, axis, by):
         torch.testing.assert_close(slid[..., place], expected)
 
 
+def test_a_map_that_is_there_has_its_change_and_the_others_are_to_come(opened, cnn, digits):
+    go = threading.Event()
+    go.set()
+
+    def slow(model, x, target):
+        assert go.wait(10)
+        return METHODS[1](model, x, target)
+
+    explorer = slides(opened(nni.explore_quality(cnn, digits, (METHODS[0], slow))), 1)
+    go.clear()
+    steps, painted = [], threading.Event()
+    tell = explorer._tell
+    explorer._tell = lambda outcome: (tell(outcome), steps.append(outcome), painted.set())
+    sets(the(explorer, "nn-shift"), value=3)
+    assert painted.wait(10)
+    clicks(explorer, "nn-cancel")
+    go.set()
+    explorer.drain()
+    x = digits[:1]
+    other = torch.cat([x[..., :1].expand(-1, -1, -1, 3), x[..., :-3]], -1)
+    changed = change(cnn, METHODS[0], x, other)
+    assert len(steps) == 1
+    assert found(explorer, "nn-sum")[0].value == f"<p>changed by {number(changed)}</p>"
+    assert f"<td>{number(changed)}</td>" in the(explorer, "nn-sizes").value
+    assert "<td>…</td>" in the(explorer, "nn-sizes").value
+    assert "nn-stale" in the(explorer, "nn-map-1")._dom_classes
+    saved = np.load(io.BytesIO(explorer._npzs(explorer._outcome.value)["continuity.npz"]))
+    assert np.isnan(saved["changes"][-1]).tolist() == [False, True]
+
+
+def test_of_equal_changes_the_shortest_shift_is_told(opened, digits):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 2)).eval()
+    explorer = opened(nni.explore_quality(model, digits, METHODS[1:]))
+    slides(explorer, 5, -2, 3)
+    assert "Saliency: 0, largest 0 at 0 px" in explorer.digest()
+    again = opened(result_of(copied(explorer), model=model, x=digits))
+    assert again.digest() == explorer.digest()
+
+
 def test_controls_of_the_slide(explorer, cnn, digits):
     slides(explorer, 2)
     chooses(the(explorer, "nn-along"), "down")
@@ -285,6 +327,51 @@ def test_controls_of_the_slide(explorer, cnn, digits):
 
 
 # what every explorer does
+
+
+@pytest.mark.parametrize("tab", ["flipping", "continuity"])
+def test_a_model_that_is_trained_on_is_asked_again(opened, cnn, digits, tab):
+    def opened_on_tab(model):
+        made = opened(nni.explore_quality(model, digits, METHODS, n_patches=6))
+        made.tab = tab
+        return made.drain()
+
+    def moves(explorer):
+        return slides(explorer, 2) if tab == "continuity" else plays(explorer)
+
+    model = copy.deepcopy(cnn)
+    explorer = opened_on_tab(model)
+    with torch.no_grad():
+        model.fc2.weight[7] *= 2
+    assert moves(explorer).digest() == moves(opened_on_tab(model)).digest()
+
+
+class Keeps(nn.Module):
+    """It keeps what it is doing in an attribute, so that two threads can disturb each other."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.last = nn.Linear(64, 5)
+
+    def forward(self, x):
+        self.kept = x.flatten(1)
+        time.sleep(0.0003)
+        return self.last(self.kept)
+
+
+def test_two_explorers_on_one_model_do_not_disturb_each_other(opened):
+    model, x = Keeps().eval(), torch.rand(2, 1, 8, 8)
+
+    def going(at):
+        explorer = nni.explore_quality(model, x[at : at + 1], (nni.Gradient(),))
+        explorer.tab, explorer.seen = "continuity", tuple(range(-8, 9))
+        return explorer
+
+    alone = [opened(going(at)).digest() for at in range(2)]
+    for _ in range(3):
+        both = [going(at) for at in range(2)]
+        assert [opened(each).digest() for each in both] == alone
 
 
 def test_the_copied_cell_makes_the_same_numbers_and_pictures(opened, explorer, cnn, digits):
@@ -387,6 +474,7 @@ def test_what_goes_wrong_is_said_in_place(explorer):
         ("chosen", [(1, 1), (1, 1)], "chosen must be at most 6 different"),
         ("chosen", [(0, -1)], "chosen must be"),
         ("chosen", [3], "chosen must be"),
+        ("chosen", [(0.5, 1.9)], "chosen must be"),
         ("chosen", [(0, k) for k in range(7)], "chosen must be at most 6"),
         ("revealed", "LRP", "revealed must be None or one of Gradient × input, Saliency"),
         ("tab", "sanity", "tab must be 'flipping' or 'continuity'"),

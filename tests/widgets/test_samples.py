@@ -51,6 +51,15 @@ def test_the_model_right_or_wrong(explorer):
     assert offered(explorer) == list(range(6))
 
 
+def test_what_the_model_cannot_look_at_is_said(opened):
+    x = pictures()
+    x = torch.cat([x[:5], torch.full_like(x[:1], torch.nan)])
+    explorer = opened(nni.explore(Reads().eval(), x, nni.Gradient(), labels=LABELS))
+    chooses(the(explorer, "nn-show"), "the model is right")
+    assert "<small>explore: x must be finite numbers; got 4 pixels" in words(explorer)
+    assert offered(explorer) == list(range(6))
+
+
 def test_by_class_and_by_both(explorer):
     chooses(the(explorer, "nn-class"), "2")
     assert offered(explorer) == [1, 2, 5]

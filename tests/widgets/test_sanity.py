@@ -1,5 +1,6 @@
 """The Sanity explorer: layers drawn anew, the maps that change, and those that do not care."""
 
+import copy
 import io
 import threading
 
@@ -177,6 +178,34 @@ def test_large_copies_are_not_kept(cnn, digits, monkeypatch):
     assert copies.of(digits[:1], 1, Check()) is not first
 
 
+def test_a_model_that_is_trained_on_is_asked_and_copied_again(opened, cnn, digits):
+    model = copy.deepcopy(cnn)
+    explorer = opened(nni.explore_sanity(model, digits, METHODS[:1]))
+    with torch.no_grad():
+        model.conv1.weight.mul_(2)
+        model.conv3.bias.add_(1)
+    explorer.n_layers = 1
+    again = opened(nni.explore_sanity(model, digits, METHODS[:1]))
+    again.n_layers = 1
+    assert explorer.digest() == again.digest()
+    assert map_of(explorer, "forgetful", 0) == map_of(again, "forgetful", 0)
+
+
+def test_to_set_the_number_of_layers_does_not_wait_for_the_maps(opened, cnn, digits):
+    go = threading.Event()
+
+    def slow(model, x, target):
+        assert go.wait(10)
+        return x.clone()
+
+    explorer = nni.explore_sanity(cnn, digits, [nni.Gradient(), slow])
+    explorer.drain = lambda *_: pytest.fail("it waits")
+    threading.Timer(0.2, go.set).start()
+    explorer.n_layers = 3
+    del explorer.drain
+    assert "3 of 5 layers" in opened(explorer).digest()
+
+
 # --- what is shown
 
 
@@ -276,6 +305,15 @@ def test_maps_of_before_are_dimmed_until_theirs_are_there(opened, cnn, digits):
     explorer.drain()
     assert dims[0]
     assert not dims[-1]
+
+
+def test_after_cancel_nothing_is_said_to_be_at_work(opened, cnn, digits):
+    explorer = opened(nni.explore_sanity(cnn, digits, METHODS[:1]))
+    clicks(explorer, "nn-which")
+    explorer._tell = lambda _: explorer._cancel()
+    explorer.seed = 4
+    explorer.drain()
+    assert the(explorer, "nn-answer").value == "<p>Not every layer has been drawn anew yet.</p>"
 
 
 def test_the_class_is_that_of_the_user_and_a_pixel_is_read(explorer, cnn, digits):
@@ -506,6 +544,13 @@ def test_other_models_and_pictures(opened, model, x):
     expected = measured(model, x[:1], METHODS[0])
     np.testing.assert_allclose(curves(explorer)[0], expected, atol=1e-6)
     assert map_of(explorer, "forgetful", 0) != BLANK
+
+
+def test_weights_of_the_model_itself_have_a_name(opened):
+    model = nn.Linear(6, 3).eval()
+    explorer = opened(nni.explore_sanity(model, torch.rand(1, 6), METHODS[:1]))
+    explorer.n_layers = 1
+    assert "drawn anew: the model itself. The network now says" in explorer.digest()
 
 
 def test_many_layers_are_named_in_short(opened):

@@ -67,6 +67,11 @@ def test_setting_a_target_moves_the_picker_and_does_not_call_back(scores):
     assert scores.changed == []
 
 
+def test_yes_and_no_are_no_classes(opened, cnn, digits):
+    explorer = opened(nni.explore(cnn, digits, nni.Saliency(), target=True))
+    assert "target must be a class index" in explorer.digest()
+
+
 def test_a_target_of_your_own_stays_in_the_picker(scores):
     scores.set(nni.Difference(7, 1))
     assert scores.picker.label == "your target"

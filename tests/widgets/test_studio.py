@@ -12,6 +12,7 @@ import torch
 from nni_widgets.errors import invalid
 from nni_widgets.pictures.render import picture_png
 from nni_widgets.widgets.bases.studio import Stage, Studio
+from nni_widgets.widgets.parts.controls import Mistyped
 from nni_widgets.widgets.parts.files import npz
 from tests.widgets.cells import copied, downloads
 from tests.widgets.user import clicks, found, registered, sends, sets, the
@@ -385,6 +386,95 @@ def test_what_is_kept_of_a_frame_when_the_next_one_is_there(opened, toy):
     assert [frame.whole for frame in before] == [False] * 6
     assert last.whole
     assert values(explorer) == values(toy)
+
+
+class Weighted(Toy):
+    """The numbers depend on a weight, too."""
+
+    weight = 1
+
+    def _weights(self):
+        return self.weight
+
+    def _frames(self, selected, last):
+        for frame in super()._frames(selected, last):
+            yield replace(frame, value=frame.value * self.weight)
+
+
+def test_with_other_weights_another_film_is_made(opened):
+    explorer = opened(Weighted())
+    before, digest = values(explorer), explorer.digest()
+    explorer.weight = 2
+    assert explorer.digest() == digest, "the picture on the screen is still that one"
+    clicks(explorer, "nn-play")
+    explorer.drain()
+    assert values(explorer)[0] == 2 * before[0]
+    explorer.weight = 3
+    clicks(explorer, "nn-reset")
+    assert values(explorer.drain())[0] == 3 * before[0]
+    explorer.weight = 4
+    clicks(explorer, "nn-step-forward")
+    assert values(explorer.drain()) == [4 * before[0]]
+
+
+class Breaking(Toy):
+    """Fails at a step as long as it is broken."""
+
+    broken = True
+
+    def _frames(self, selected, last):
+        for frame in super()._frames(selected, last):
+            if frame.step == 4 and self.broken:
+                raise ValueError("Toy: broken.")
+            yield frame
+
+
+@pytest.fixture
+def breaking(opened):
+    explorer = opened(Breaking())
+    assert explorer.digest() == "Toy: broken."
+    return explorer
+
+
+def test_what_was_made_before_an_error_can_be_looked_at(breaking, toy):
+    assert the(breaking, "nn-frame-number").max == breaking.frame == 3
+    assert found(breaking, "nn-stale")
+    clicks(breaking, "nn-step-back")
+    assert breaking.drain().digest() == f"value {values(toy)[2]}\nstep 2 of 6"
+    assert not found(breaking, "nn-stale")
+    assert breaking.from_the_start == 1
+
+
+def test_it_goes_on_after_an_error_where_it_was(breaking, toy):
+    clicks(breaking, "nn-step-forward")
+    assert breaking.drain().digest() == "Toy: broken."
+    breaking.broken = False
+    clicks(breaking, "nn-step-forward")
+    assert breaking.drain().digest() == f"value {values(toy)[4]}\nstep 4 of 6"
+    breaking.play()
+    assert values(breaking.drain()) == values(toy)
+    assert breaking.from_the_start == 1
+
+
+def test_a_frame_can_be_looked_at_after_something_was_mistyped(toy):
+    undone = []
+    toy._refuse(Mistyped(ValueError("No."), lambda: undone.append(True)))
+    assert toy.digest() == "No."
+    sets(the(toy, "nn-frame-number"), value=2)
+    assert (undone, toy.drain().digest()) == ([True], f"value {values(toy)[2]}\nstep 2 of 6")
+
+
+def test_stepping_back_before_a_new_film_has_begun_leaves_the_picture_dimmed(gated):
+    sets(the(gated, "seed"), value=7)
+    clicks(gated, "nn-step-back")
+    assert gated._status.words == "Paused before the first picture."
+    assert len(found(gated, "nn-stale")) == 1
+
+
+@pytest.mark.parametrize("number", ["2", None, 1.5, -1])
+def test_a_frame_that_is_no_number_is_refused(toy, number):
+    with pytest.raises(ValueError, match="frame must be a whole number from 0 to 6; got"):
+        toy.frame = number
 
 
 class Patient(Toy):

@@ -13,6 +13,7 @@ import nni_widgets as nni
 from nni_widgets.pictures import palette_png, picture_png, scale_of
 from nni_widgets.pictures.heatmap import Scale, heatmap
 from nni_widgets.pictures.numbers import percent
+from nni_widgets.widgets.explorers.uncertainty.explorer import UncertaintyExplorer
 from nni_widgets.widgets.explorers.uncertainty.motion import Motion
 from nni_widgets.widgets.explorers.uncertainty.work import ANGLES
 from nni_widgets.widgets.parts.maps import BLANK
@@ -190,6 +191,30 @@ def test_the_source_suits_the_model(opened, pictures):
         assert opened(nni.explore_uncertainty(model, pictures)).source == source
 
 
+class Functional(nn.Module):
+    def __init__(self, p):
+        super().__init__()
+        torch.manual_seed(0)
+        self.p, self.last = p, nn.Linear(64, 3)
+
+    def forward(self, x):
+        return self.last(nn.functional.dropout(x.flatten(1), self.p, self.training))
+
+
+@pytest.mark.parametrize(("p", "source"), [(0.5, nni.MCDropout()), (0.0, nni.InputNoise())])
+def test_dropout_that_is_a_function_is_dropout(opened, pictures, p, source):
+    assert opened(nni.explore_uncertainty(Functional(p).eval(), pictures)).source == source
+    in_training = Functional(p)
+    explorer = opened(nni.explore_uncertainty(in_training, pictures))
+    assert "the model must be in evaluation mode" in explorer.digest()
+
+
+def test_a_layer_called_evidence_makes_no_model_evidential(opened, pictures):
+    model = net()
+    model.evidence = nn.Linear(3, 3).eval()
+    assert opened(nni.explore_uncertainty(model, pictures, FEW))._outcome.value.dirichlet is None
+
+
 def test_an_ensemble_has_a_point_for_each_member(opened, pictures):
     torch.manual_seed(0)
     members = [nn.Sequential(nn.Flatten(), nn.Linear(64, 3)).eval() for _ in range(4)]
@@ -260,6 +285,29 @@ def test_the_maps_are_those_of_the_engine(explorer, model, pictures):
         palette_png(agreement, Scale(1.0, signed=False)),
     ]
     assert [the(explorer, name).value for name in MAPS[:3]] == expected
+
+
+def test_in_colour_the_spread_is_told_of_every_channel(opened):
+    torch.manual_seed(1)
+    layers = nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 4)
+    model, x = nn.Sequential(*layers).eval(), torch.rand(1, 3, 8, 8)
+    noise = nni.InputNoise(noise_level=0.3, n_samples=20)
+    explorer = opened(nni.explore_uncertainty(model, x, noise, nni.GradientTimesInput()))
+    versions = noise.versions(model, x)
+    k, zero = int(explorer.prediction.predicted), torch.zeros(1, dtype=torch.long)
+    rows = torch.cat([versions.asked(x, torch.tensor([t]), zero)[1] for t in range(20)])
+    made = nni.GradientTimesInput()(model, rows, k)
+    mean, spread = made.mean(0), made.std(0)
+    strong = mean.abs() > mean.abs().max() / 4
+    agreeing = (made.sign() == mean.sign()).double().mean(0)[strong] >= 0.75
+    ratio = percent(float((spread / mean.abs())[strong].mean()))
+    assert f"Where the mean is strong, the spread is {ratio} of it." in explorer.digest()
+    share = percent(float(agreeing.double().mean()))
+    assert f"0.75 or more in {share} of the channels of pixels." in explorer.digest()
+    assert "deviation, top channel" in found(explorer, "nn-title")[2].value
+    assert the(explorer, "nn-deviation-map").value == palette_png(
+        spread.amax(0), scale_of(spread.amax(0), signed=False)
+    )
 
 
 def test_the_doubt_is_the_entropy_of_the_mean_prediction(explorer, model, pictures):
@@ -358,6 +406,14 @@ def test_the_temperature_softens_the_samples(explorer, model, pictures):
     np.testing.assert_allclose(means.y, softened.probabilities[0], atol=1e-6)
 
 
+def test_maps_of_another_temperature_are_said_to_be_so(explorer):
+    words_of_maps = "At temperature 4.00; the maps are those at 1."
+    assert words_of_maps not in explorer.digest()
+    explorer.temperature = 4.0
+    assert words_of_maps in explorer.digest()
+    assert words_of_maps in words(explorer, "cloud")
+
+
 def test_the_temperature_computes_nothing_again(explorer):
     before = explorer._worker._generation
     explorer.temperature = 2.0
@@ -407,6 +463,24 @@ def test_without_held_out_pictures_nothing_is_fitted(explorer):
         explorer.fit()
 
 
+@pytest.mark.parametrize("label", [3, -1])
+@pytest.mark.parametrize("at", [0, 1])
+def test_labels_held_out_that_are_no_classes_are_refused_in_place(
+    opened, model, pictures, label, at
+):
+    labels = torch.arange(4) % 3
+    labels[at] = label
+    explorer = opened(nni.explore_uncertainty(model, pictures, FEW, held_out=(pictures, labels)))
+    said = f"explore_uncertainty: the labels held out must be from 0 to 2; got {label}"
+    assert said in explorer.digest()
+
+
+def test_pictures_held_out_that_are_no_numbers_are_refused_in_place(opened, model, pictures):
+    held_out = torch.full_like(pictures, torch.nan), [0, 1, 2, 0]
+    explorer = opened(nni.explore_uncertainty(model, pictures, FEW, held_out=held_out))
+    assert "held_out: x must be finite numbers; got 256 pixels" in explorer.digest()
+
+
 def test_what_cannot_be_fitted_is_said(opened, model, pictures):
     x = torch.rand(20, 1, 8, 8)
     held_out = x, torch.zeros(20, dtype=torch.long)
@@ -446,6 +520,38 @@ def test_a_drawing_and_its_copied_cell(opened):
     assert [the(explorer, name).value for name in ("nn-moved", *MAPS)] == [BLANK] * 5
 
 
+def test_pictures_of_the_user_s_own_are_named_in_the_copied_cell(opened, model, pictures, held_out):
+    others = pictures + 1
+    explorer = opened(
+        nni.explore_uncertainty(model, pictures, FEW, towards=others, held_out=held_out)
+    )
+    explorer.towards, explorer.morph = 2, 0.5
+    cell = copied(explorer.drain())
+    assert cell.startswith("# define towards, held_out: they have no code of their own\n")
+    space = {"model": model, "x": pictures, "towards": others, "held_out": held_out}
+    assert opened(result_of(cell, **space)).digest() == explorer.digest()
+
+
+def test_a_model_that_is_trained_on_is_asked_again(opened, pictures, held_out):
+    model = net()
+    explorer = opened(nni.explore_uncertainty(model, pictures, FEW, held_out=held_out))
+    with torch.no_grad():
+        model[-1].bias[1] += 1
+        model[1].weight *= 2
+    explorer.angle = 10
+    again = opened(nni.explore_uncertainty(model, pictures, FEW, held_out=held_out))
+    again.angle = 10
+    assert explorer.digest() == again.digest()
+
+
+@pytest.mark.parametrize("whole", [np.int64(2), torch.tensor(2)])
+def test_a_target_may_be_any_whole_number(opened, explorer, model, pictures, whole):
+    explorer.target = whole
+    cell = copied(explorer.drain())
+    assert "target=2)" in cell
+    assert opened(result_of(cell, model=model, x=pictures)).digest() == explorer.digest()
+
+
 def test_reset(explorer):
     begun = explorer.digest()
     explorer.angle, explorer.morph, explorer.target, explorer.temperature = 90, 0.5, 2, 3.0
@@ -466,18 +572,14 @@ def test_save(explorer, monkeypatch):
     assert saved["uncertainty.png"] == explorer._repr_mimebundle_()["image/png"]
 
 
-def test_the_answer_comes_before_the_maps(opened, model, pictures):
-    go, steps = threading.Semaphore(0), []
+def test_the_answer_comes_before_the_maps(opened, model, pictures, monkeypatch):
+    steps = []
 
-    def slow(model, x, target):
-        assert go.acquire(timeout=10)
-        return x.clone()
+    def tell(explorer, outcome):
+        steps.append(outcome.value.maps)
 
-    explorer = nni.explore_uncertainty(model, pictures, FEW, slow)
-    explorer._tell = lambda outcome: steps.append(outcome.value.maps)
-    for _ in range(200):
-        go.release()
-    opened(explorer)
+    monkeypatch.setattr(UncertaintyExplorer, "_tell", tell)
+    opened(nni.explore_uncertainty(model, pictures, FEW))
     assert steps[0] is None
     assert steps[-1] is not None
 
@@ -515,6 +617,10 @@ def test_cancel_leaves_what_was_ready_and_the_explorer_works(opened, model, pict
         ({"towards": torch.rand(2, 1, 7, 7)}, "explore_uncertainty: towards must be a batch"),
         ({"held_out": torch.rand(2, 1, 8, 8)}, "explore_uncertainty: held_out must be two tensors"),
         ({"held_out": (torch.rand(2, 1, 8, 8), [1])}, "labels must be one class per picture"),
+        ({"held_out": (torch.rand(1, 1, 8, 8), [1])}, "got 1 pictures with labels"),
+        ({"held_out": (torch.rand(2, 1, 8, 8), None)}, "got 2 pictures without labels"),
+        ({"towards": torch.ones(2, 1, 8, 8).byte()}, "towards must be a batch .* got torch.uint8"),
+        ({"target": True}, 'UncertaintyExplorer: target must be a class, None or "each"'),
     ],
 )
 def test_what_is_refused(model, pictures, arguments, said):

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import ipywidgets as widgets
+import torch
 
 
 def found(root: widgets.Widget, name: str) -> list[widgets.Widget]:
@@ -56,3 +57,10 @@ def _below(root: widgets.Widget) -> Iterator[widgets.Widget]:
 def registered() -> int:
     """How many widgets are open."""
     return len(widgets.widget._instances)
+
+
+def trains(module: Any) -> None:
+    """Other weights in a module, as after a step of training."""
+    with torch.no_grad():
+        for weight in module.parameters():
+            weight.mul_(-1.5)

@@ -45,11 +45,11 @@ from nni_widgets.widgets.bases.live import Live, opened, request_of
 from nni_widgets.widgets.parts.controls import button
 from nni_widgets.widgets.parts.copied import Names
 from nni_widgets.widgets.parts.inputs import DrawingInput
-from nni_widgets.widgets.parts.last import state_of
 from nni_widgets.widgets.parts.maps import MapView
 from nni_widgets.widgets.parts.pad import DrawingPad
 from nni_widgets.widgets.parts.scores import Scores
 from nni_widgets.widgets.parts.subject import Subject
+from nni_widgets.widgets.parts.weights import state_of
 
 T = TypeVar("T")
 

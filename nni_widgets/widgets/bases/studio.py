@@ -28,9 +28,11 @@ when the frame is to be painted otherwise, and ``self._refuse`` with an error. I
 ==================  ==============================================================================
 
 and may override ``_kept`` (what is kept of a frame when the next one is there: to go on only needs
-the last one), ``_preparation`` (lines of copied code before the call), ``_settings`` (attributes to
-set after it), ``_at_work`` (what progress is called), ``captions`` (accessible names by CSS class)
-and ``plays_at_once``: without it a change shows the first frame of its film and waits for Play.
+the last one), ``_weights`` (the state of the networks that make the frames: with other weights
+another film is made), ``_preparation`` (lines of copied code before the call), ``_settings``
+(attributes to set after it), ``_at_work`` (what progress is called), ``captions`` (accessible names
+by CSS class) and ``plays_at_once``: without it a change shows the first frame of its film and waits
+for Play.
 ``explorers/prototypes`` and ``explorers/codes`` are two to begin with; of ``parts``,
 ``objective.ObjectiveCurve`` draws how far a Synthesis has come, ``classes.ClassPicker`` lets one
 choose a class, and ``classes.ForAClass`` is the ``target`` of such an explorer.
@@ -40,12 +42,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import ipywidgets as widgets
 
-from nni_widgets.params import as_code
+from nni_widgets.params import as_code, is_whole
 from nni_widgets.session import Outcome, Request, Status, Step
 from nni_widgets.widgets.bases.live import Live, opened, request_of
 from nni_widgets.widgets.parts.controls import Stepper, button
@@ -81,7 +84,7 @@ class Studio(Live[Film[F]]):
 
     def __init__(self, large: bool = False) -> None:
         self._playing, self._follows = False, True
-        self._painted_at = 0.0
+        self._painted_at, self._unpainted = 0.0, cast("Film[F] | None", None)
         self._frame = Stepper("frame", 1, self._moved, "nn-frame-number")
         self._play = button("Play", self._toggle, width="72px")
         super().__init__(large)
@@ -118,6 +121,9 @@ class Studio(Live[Film[F]]):
     def _kept(self, frame: F) -> F:
         return frame
 
+    def _weights(self) -> Any:
+        return ()
+
     def _arguments(self, names: Names) -> list[str]:
         raise NotImplementedError
 
@@ -149,7 +155,7 @@ class Studio(Live[Film[F]]):
     def frame(self, number: int) -> None:
         self.drain(_PATIENCE)
         film = self._film_of_now()
-        if number >= len(film.frames) and not film.finished:
+        if is_whole(number) and number >= len(film.frames) and not film.finished:
             self.play()
             self.drain(_PATIENCE)
         self._frame.value = number
@@ -227,7 +233,7 @@ class Studio(Live[Film[F]]):
         super()._submit(make)
 
     def _request(self) -> Request[Film[F]]:
-        film: Film[F] = Film(self._selected())
+        film: Film[F] = Film(self._selected(), self._weights())
         return self._request_to_play(film, -1) if self.plays_at_once else self._request_one(film)
 
     def _going_on(self) -> Request[Film[F]]:
@@ -239,11 +245,12 @@ class Studio(Live[Film[F]]):
         return self._request_one(self._film_of_now())
 
     def _request_to_play(self, film: Film[F], at: int) -> Request[Film[F]]:
-        key = object() if film.finished else film.selected  # a finished one is to be seen again
+        again = object() if film.finished else None  # a finished one is to be seen again
+        key = (film.selected, film.weights, again)
         return request_of(key, lambda: self._played(film, at))
 
     def _request_one(self, film: Film[F]) -> Request[Film[F]]:
-        key = (film.selected, "and one more frame", len(film.frames))
+        key = (film.selected, film.weights, "and one more frame", len(film.frames))
         return request_of(key, lambda: self._grown_by_one(film))
 
     def _played(self, film: Film[F], at: int) -> Iterator[Step[Film[F]]]:
@@ -262,11 +269,13 @@ class Studio(Live[Film[F]]):
         yield Step(film.grown(frame, self._kept))
 
     def _film_of_now(self) -> Film[F]:
-        """The film of what is selected, as far as it is made."""
-        selected, outcome = self._selected(), self._outcome
-        if outcome is None or outcome.value.selected != selected:
-            return Film(selected)
-        return outcome.value
+        """The film of what is selected, as far as it is made with the weights of now."""
+        film: Film[F] = Film(self._selected(), self._weights())
+        if self._outcome is None:
+            return film
+        shown = self._outcome.value
+        is_it = (shown.selected, shown.weights) == (film.selected, film.weights)
+        return shown if is_it else film
 
     @property
     def _made_for(self) -> Any:
@@ -276,7 +285,7 @@ class Studio(Live[Film[F]]):
     def _show(self, outcome: Outcome[Film[F]]) -> None:
         """Keep every frame, and paint as many as one can see."""
         with self._painting:
-            self._outcome = outcome
+            self._outcome, self._unpainted = outcome, outcome.value
             now = time.perf_counter()
             if outcome.finished or now - self._painted_at >= _SECONDS_A_FRAME:
                 self._paint(outcome.value)
@@ -284,11 +293,27 @@ class Studio(Live[Film[F]]):
                 self._painted_at = now
 
     def _paint(self, shown: Film[F]) -> None:
+        self._unpainted = None
         count = len(shown.frames)
         self._frame.fit(count, shown.at if self._follows else min(self.frame, count - 1))
         for picture in self._pictures:
             picture.remove_class("nn-stale")
         self._paint_frame(self._shown(shown), shown)
+
+    def _look(self) -> None:
+        """Show what there is of the film that is selected, also if the work went wrong after it."""
+        is_there = False
+        with suppress(ValueError):  # what is selected may be wrong itself
+            is_there = bool(self._film_of_now().frames)
+        if is_there:
+            self._forgive()
+        super()._look()
+        if self._outcome is None or self._status.refused:
+            return
+        if is_there or self._playing:
+            self._tell(self._outcome)
+        else:
+            self._say_cancelled()
 
     def _shown(self, film: Film[F]) -> F:
         return film.frames[min(self.frame, len(film.frames) - 1)]
@@ -318,7 +343,7 @@ class Studio(Live[Film[F]]):
         return f"{self._digest_of(frame)}\nstep {frame.step} of {frame.of}"
 
     def _settled(self, outcome: Outcome[Film[F]]) -> bool:
-        return not self._playing and bool(self._film_of_now().frames)
+        return not self._playing and outcome.value.selected == self._selected()
 
     def _advance(self, outcome: Outcome[Film[F]]) -> None:
         film = outcome.value
@@ -350,6 +375,13 @@ class Studio(Live[Film[F]]):
         self._set_playing(False)
         super()._refuse(error)
 
+    def _fail(self, error: BaseException, request: Request[Film[F]]) -> None:
+        with self._painting:
+            if self._unpainted is not None and request == self._wanted:
+                with suppress(ValueError):
+                    self._paint(self._unpainted)
+            super()._fail(error, request)
+
     def _dim(self) -> None:
         for picture in self._pictures:
             picture.add_class("nn-stale")
@@ -368,14 +400,18 @@ class Studio(Live[Film[F]]):
     def _go_to(self, number: int) -> None:
         self._frame.value = number
 
+    def _forgive(self) -> None:
+        """What was wrong is wanted no more."""
+        with self._asking:
+            while self._mistyped:
+                self._mistyped.pop().undo()
+            self._status.refused = False
+
     def _moved(self) -> None:
         """The slider was moved: look at that frame."""
         self._follows = False
         self.pause()
         self._look()
-        outcome = self._outcome
-        if outcome is not None and not self._status.refused:
-            self._tell(outcome)
 
     def _set_playing(self, playing: bool) -> None:
         self._playing = playing

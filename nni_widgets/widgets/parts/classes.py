@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Sequence
-from numbers import Integral
 
 import ipywidgets as widgets
-from torch import Tensor, nn
+from torch import Tensor
 
 from nni_widgets.errors import invalid
-from nni_widgets.pictures.explain import class_names
+from nni_widgets.params import is_whole
 from nni_widgets.widgets.parts.charts import ClassBars
 from nni_widgets.widgets.parts.controls import SIDE, SIDE_STYLE, Mistyped, OnError
 from nni_widgets.widgets.parts.quiet import Quiet
 
 _MOST_IN_WORDS = 3
-
-
-def classes_of(model: nn.Module, logits: Tensor) -> tuple[str, ...]:
-    """The names of a model's classes, or their numbers if it has no name for each logit."""
-    names = class_names(model)
-    count = logits.shape[1]
-    return names if len(names) == count else tuple(map(str, range(count)))
 
 
 class ClassPicker:
@@ -83,10 +75,9 @@ class ClassPicker:
         if isinstance(target, str) and target in self.classes:
             return self.classes.index(target)
         number = int(target) if isinstance(target, str) and target.isdecimal() else target
-        whole = isinstance(number, Integral) and not isinstance(number, bool)
-        if not whole or number not in range(len(self.classes)):
+        if not is_whole(number) or number not in range(len(self.classes)):
             expected = f"a class: a name, or a number from 0 to {len(self.classes) - 1}"
-            given = repr(target) if isinstance(target, str | Integral) else type(target).__name__
+            given = f"{target!r:.80}"
             raise invalid(self._who, "target", expected, given, "Click a bar")
         return int(number)
 

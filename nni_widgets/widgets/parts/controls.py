@@ -126,7 +126,7 @@ class Dials:
         """The step that is nearest to a value."""
         if not math.isfinite(value):
             return 0
-        return min(max(round((value - self._low) / self._step), 0), _DIAL_STEPS)
+        return round(min(max((value - self._low) / self._step, 0), _DIAL_STEPS))
 
     def _slid(self, number: int, change: dict[str, Any]) -> None:
         field = self._fields[number]

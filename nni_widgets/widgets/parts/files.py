@@ -7,10 +7,12 @@ import io
 import numpy as np
 from torch import Tensor
 
+from nni_widgets.pictures.explanation import array_of
+
 
 def npz(**tensors: Tensor) -> bytes:
     """These tensors as one ``.npz`` file."""
     buffer = io.BytesIO()
-    arrays = {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
+    arrays = {name: array_of(tensor) for name, tensor in tensors.items()}
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()

@@ -26,10 +26,12 @@ F = TypeVar("F", bound=Frame)
 class Film(Generic[F]):
     """The frames made so far of what was ``selected``; ``at`` is the one that plays.
 
-    ``begun`` is the step at which the work of now began.
+    ``weights`` tell those that it was begun with from later ones. ``begun`` is the step at which
+    the work of now began.
     """
 
     selected: Any
+    weights: Any = ()
     frames: tuple[F, ...] = ()
     at: int = -1
     begun: int = 0

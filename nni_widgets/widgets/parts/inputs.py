@@ -7,7 +7,6 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol
 
 import ipywidgets as widgets
-import torch
 from torch import Tensor, nn
 
 from nni_widgets.pictures.explain import class_names, picture_range
@@ -18,6 +17,7 @@ from nni_widgets.widgets.parts.pad import DrawingPad
 from nni_widgets.widgets.parts.quiet import Quiet
 from nni_widgets.widgets.parts.samples import Samples, predicted
 from nni_widgets.widgets.parts.upload import Upload
+from nni_widgets.widgets.parts.weights import moved, weight_of
 from nni_widgets.zoo import data
 
 Callback = Callable[[], None]
@@ -147,8 +147,7 @@ class DrawingInput:
         pen: float = 2.5,
     ) -> None:
         self._first = tuple(strokes)
-        weights = () if model is None else model.parameters()
-        self._like: Tensor = next(iter(weights), torch.empty(0))
+        self._like = weight_of(model)
         self.pad = DrawingPad(size=size, zoom=9, pen=pen, label="Draw a digit here")
         self.pad.strokes = self._first
         self._quiet = Quiet()
@@ -170,9 +169,8 @@ class DrawingInput:
 
     def code(self, x: str, model: str = "model") -> tuple[str, str]:
         strokes = [[list(point) for point in stroke] for stroke in self.pad.strokes]
-        is_usual = self._like.dtype == torch.float32 and self._like.device.type == "cpu"
-        moved = "" if is_usual else f".to(next({model}.parameters()))"
-        return f"{x} = nni.data.drawing({strokes}, width={self.pad.pen}){moved}\n", x
+        drawing = f"nni.data.drawing({strokes}, width={self.pad.pen})"
+        return f"{x} = {drawing}{moved(self._like, model)}\n", x
 
     def reset(self) -> None:
         with self._quiet:

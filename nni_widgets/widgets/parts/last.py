@@ -6,7 +6,8 @@ from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
+
+from nni_widgets.widgets.parts.weights import state_of
 
 T = TypeVar("T")
 
@@ -32,11 +33,3 @@ class Last(Generic[T]):
     def keep(self, key: object, x: Tensor, value: T) -> None:
         """Keep this value in place of the one before."""
         self._known = (key, state_of(self._model)), x.clone(), value
-
-
-def state_of(model: nn.Module | None) -> tuple[tuple[int, int], ...]:
-    """What changes when a weight or a buffer of a model is written to, as training does."""
-    if not isinstance(model, nn.Module):
-        return ()
-    tensors = (each for each in (*model.parameters(), *model.buffers()) if not is_lazy(each))
-    return tuple((id(each), 0 if each.is_inference() else each._version) for each in tensors)

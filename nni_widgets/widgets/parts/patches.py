@@ -122,7 +122,7 @@ def _draw(
         grid.fill_rect(x - 0.5, 0, 1, ys[-1])
     for y in ys[1:-1]:
         grid.fill_rect(0, y - 0.5, xs[-1], 1)
-    letters = min(_SHARP * _LARGEST_LETTERS, *(0.6 * (b - a) for a, b in pairwise(ys)))
+    letters = min(_SHARP * _LARGEST_LETTERS, 0.6 * max(b - a for a, b in pairwise(ys)))
     numbers.font = f"bold {max(8, round(letters))}px sans-serif"
     numbers.text_align, numbers.text_baseline = "center", "middle"
     numbers.fill_style, numbers.stroke_style, numbers.line_width = colour, _HALO, 5

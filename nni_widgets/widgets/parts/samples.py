@@ -11,12 +11,14 @@ import ipywidgets as widgets
 import torch
 from torch import Tensor, nn
 
-from nni_widgets.engine.methods import as_method
+from nni_widgets.engine.checks import check_input, check_model
+from nni_widgets.engine.methods.base import logits_of, model_lock, ordinary
 from nni_widgets.errors import invalid
 from nni_widgets.widgets.parts.controls import button
 from nni_widgets.widgets.parts.quiet import Quiet
 from nni_widgets.widgets.parts.status import in_words
 
+_WHO = "explore"
 _ALL, _RIGHT, _WRONG = "all pictures", "the model is right", "the model is wrong"
 _ANY = "any class"
 _STYLE, _WIDTH = {"description_width": "46px"}, {"width": "252px"}
@@ -172,24 +174,20 @@ def checked_labels(labels: Any, count: int) -> tuple[int, ...] | None:
     try:
         given = torch.as_tensor(labels)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise invalid("explore", "labels", expected, repr(labels), action) from error
+        raise invalid(_WHO, "labels", expected, repr(labels), action) from error
     whole = not (given.is_floating_point() or given.is_complex() or given.dtype == torch.bool)
     if not whole or given.shape != (count,):
         words = f"{given.dtype} of shape {tuple(given.shape)}".removeprefix("torch.")
-        raise invalid("explore", "labels", expected, words, action)
+        raise invalid(_WHO, "labels", expected, words, action)
     return tuple(given.tolist())
 
 
 def predicted(model: nn.Module, batch: Tensor) -> tuple[int, ...]:
     """The class that the model predicts for each picture, asked under the engine's lock."""
-    nothing = as_method(_nothing)
+    check_model(_WHO, model)
+    check_input(_WHO, model, batch)
     classes: list[int] = []
-    for some in batch.split(_AT_ONCE):
-        *_, last = nothing.steps(model, some)
-        classes += last.logits.argmax(1).tolist()
+    for some in ordinary(batch).split(_AT_ONCE):
+        with model_lock, torch.inference_mode(False):
+            classes += logits_of(_WHO, model, some).argmax(1).tolist()
     return tuple(classes)
-
-
-def _nothing(_model: nn.Module, x: Tensor, _target: Any) -> Tensor:
-    """Explains nothing: what is wanted are the logits that come with every explanation."""
-    return torch.zeros_like(x)

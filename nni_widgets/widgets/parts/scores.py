@@ -11,6 +11,7 @@ import ipywidgets as widgets
 
 from nni_widgets.engine.targets import Target
 from nni_widgets.errors import invalid
+from nni_widgets.params import is_whole
 from nni_widgets.pictures.explain import Explanation
 from nni_widgets.widgets.parts.charts import ClassBars
 from nni_widgets.widgets.parts.closing import close_all
@@ -53,7 +54,7 @@ class Scores:
         """Choose a target without calling back. Raises ``ValueError`` for a wrong count."""
         check_count(target, self._count)
         self.target = _plain(target)
-        if not (self.target is None or isinstance(self.target, int)):
+        if not (self.target is None or is_whole(self.target)):
             self._own = self.target
         self._show_in_picker()
 
@@ -103,7 +104,7 @@ class Scores:
     def _position(self) -> int | None:
         """Where the target stands in the picker, if it does."""
         known = [target for _, target in self._options()]
-        if isinstance(self.target, int):
+        if is_whole(self.target):
             first = len(known) - len(self._classes)
             return first + self.target if 0 <= self.target < len(self._classes) else None
         return next(i for i, target in enumerate(known) if target is self.target)
@@ -134,7 +135,7 @@ def _length(target: Target) -> int | None:
 
 def _plain(target: Target) -> Target:
     """A single class of any integer type as an ``int``."""
-    if _length(target) is not None:
+    if isinstance(target, bool) or _length(target) is not None:
         return target
     try:
         return operator.index(target)  # type: ignore[arg-type]

@@ -45,7 +45,7 @@ def subject(
 ) -> Subject:
     """Pictures, or without x a pad to draw on; ``who`` is to be opened. Raises as `given` does."""
     if x is None:
-        return drawn(model, target, strokes, large)
+        return drawn(model, target, strokes, large, names)
     return given(who, model, x, target, labels=labels, names=names, large=large)
 
 
@@ -74,12 +74,18 @@ def given(
     return Subject(model, source, target, names, large=large)
 
 
-def drawn(model: nn.Module | None, target: Target, strokes: Sequence[Any], large: bool) -> Subject:
+def drawn(
+    model: nn.Module | None,
+    target: Target,
+    strokes: Sequence[Any],
+    large: bool,
+    names: tuple[str, str] = ("model", "x"),
+) -> Subject:
     """A pad to draw on; the model is ``digits-cnn`` unless given."""
     preparation = ""
     if model is None:
         model = models.load("digits-cnn")
-        preparation = 'model = nni.models.load("digits-cnn")\n'
+        preparation = f'{names[0]} = nni.models.load("digits-cnn")\n'
     check_count(target, 1)
     source = DrawingInput(strokes, model)
-    return Subject(model, source, target, preparation=preparation, large=large)
+    return Subject(model, source, target, names, preparation, large)

@@ -13,6 +13,7 @@ from nni_widgets.engine.views import StrongestInputs, activations, strongest_inp
 from nni_widgets.pictures.numbers import number
 from nni_widgets.pictures.render import Level, picture_png
 from nni_widgets.widgets.parts.maps import BLANK, title_of, titled
+from nni_widgets.widgets.parts.weights import weights_of
 
 MOST = 9
 _NUMBERS_AT_ONCE, _ROWS_AT_ONCE = 2**21, 256
@@ -22,15 +23,16 @@ _WIDTH = "84"
 class Excitations:
     """How strongly each picture of a data set excites each channel of a layer.
 
-    A layer is looked at once, some pictures at a time; what is left goes on where it was left. Only
-    the thread that does the work uses it.
+    A layer is looked at once, some pictures at a time; what is left goes on where it was left. With
+    other weights it is looked at again. Only the thread that does the work uses it.
     """
 
     def __init__(self, model: nn.Module, images: Tensor) -> None:
-        self._model, self.images = model, images
+        self._model, self.images = model, images.detach()
         self._tables: dict[str, list[Tensor]] = {}
+        self._weights = weights_of(model)
         rows = min(_ROWS_AT_ONCE, max(1, _NUMBERS_AT_ONCE // images[0].numel()))
-        self._chunks = images.split(rows)
+        self._chunks = self.images.split(rows)
 
     @property
     def n_parts(self) -> int:
@@ -42,6 +44,8 @@ class Excitations:
 
         Cost: one forward pass of the data set up to the layer.
         """
+        if self._weights != weights_of(self._model):
+            self._tables, self._weights = {}, weights_of(self._model)
         table = self._tables.setdefault(layer, [])
         for chunk in self._chunks[len(table) :]:
             made = activations(self._model, chunk, layer)

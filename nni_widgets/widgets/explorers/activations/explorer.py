@@ -13,7 +13,7 @@ from nni_widgets.engine.methods import GradientTimesInput
 from nni_widgets.engine.synthesis.inversion import Inversion
 from nni_widgets.engine.targets import Target
 from nni_widgets.errors import invalid
-from nni_widgets.params import as_code, params
+from nni_widgets.params import as_code, is_whole, params
 from nni_widgets.pictures.explain import Explanation, picture_range
 from nni_widgets.pictures.render import palette_png, picture_png
 from nni_widgets.session import Outcome, Step
@@ -40,6 +40,7 @@ from nni_widgets.widgets.parts.maps import MapView, PictureView
 from nni_widgets.widgets.parts.panel import ParameterPanel
 from nni_widgets.widgets.parts.subject import Subject, subject
 from nni_widgets.widgets.parts.tiles import Tiles, scale_of_maps
+from nni_widgets.widgets.parts.weights import moved, weight_of
 from nni_widgets.zoo import data
 
 _DIGITS = 1000
@@ -102,7 +103,7 @@ class ActivationsExplorer(Scaffold[Seen]):
 
     @channel.setter
     def channel(self, channel: int | None) -> None:
-        self._take(channel)
+        self._take(int(channel) if is_whole(channel) else channel)
 
     @property
     def order(self) -> str:
@@ -353,8 +354,8 @@ def explore_activations(
     if images is not None:
         code = [f"images={names[2]}"]
     elif x is None:
-        images, _ = data.digits("test")[:_DIGITS]
-        code = [f'images=nni.data.digits("test")[:{_DIGITS}][0]']
+        images = data.digits("test")[:_DIGITS][0].to(weight_of(about.model))
+        code = [f'images=nni.data.digits("test")[:{_DIGITS}][0]{moved(images, about.names[0])}']
     elif len(x) > 1:
         images, code = x, [f"images={names[1]}"]
     if images is not None:

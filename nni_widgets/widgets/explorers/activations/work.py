@@ -13,6 +13,7 @@ from nni_widgets.engine.synthesis.inversion import Inversion
 from nni_widgets.engine.targets import Target
 from nni_widgets.engine.views import activations
 from nni_widgets.errors import invalid
+from nni_widgets.params import is_whole
 from nni_widgets.pictures.explain import explain
 from nni_widgets.session import Step
 from nni_widgets.widgets.explorers.activations.excitations import Excitations
@@ -36,8 +37,8 @@ class Work:
     def __init__(self, model: nn.Module, excitations: Excitations | None) -> None:
         self._model, self.excitations = model, excitations
         self._known_layers: dict[tuple[int, ...], tuple[Layer, ...]] = {}
-        self._last_maps: Last[Tensor] = Last()
-        self._last_kept: Last[Synthesis] = Last()
+        self._last_maps: Last[Tensor] = Last(model)
+        self._last_kept: Last[Synthesis] = Last(model)
 
     def steps(self, x: Tensor, target: Target, selected: Selected) -> Iterator[Step[Seen]]:
         """The layer of a picture, then the strongest inputs, then what was kept, as it is found."""
@@ -46,7 +47,7 @@ class Work:
         layer = named(layers, label)
         maps = self._maps_of(x, layer.label)
         order = strongest_first(maps)
-        if channel is not None and channel not in range(len(maps)):
+        if channel is not None and not (is_whole(channel) and channel in range(len(maps))):
             expected = f"from 0 to {len(maps) - 1} in {layer.label}"
             raise invalid(_WHO, "channel", expected, repr(channel), "Click on a map")
         channel = order[0] if channel is None else channel

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import ipywidgets as widgets
 import torch
@@ -19,12 +20,13 @@ from nni_widgets.engine.synthesis import (
     Synthesis,
 )
 from nni_widgets.errors import invalid
-from nni_widgets.params import Declared, as_code, param, params
-from nni_widgets.pictures.explain import picture_range
+from nni_widgets.params import Declared, as_code, is_whole, param, params
+from nni_widgets.pictures.explain import output_names
+from nni_widgets.pictures.prototype import levels_of
 from nni_widgets.pictures.render import picture_png
 from nni_widgets.widgets.bases.studio import Stage, Studio
 from nni_widgets.widgets.explorers.codes.generators import Generators
-from nni_widgets.widgets.parts.classes import ClassPicker, ForAClass, classes_of
+from nni_widgets.widgets.parts.classes import ClassPicker, ForAClass
 from nni_widgets.widgets.parts.controls import SIDE, SIDE_STYLE, Dials, button
 from nni_widgets.widgets.parts.copied import Names
 from nni_widgets.widgets.parts.files import npz
@@ -33,10 +35,11 @@ from nni_widgets.widgets.parts.maps import PictureView
 from nni_widgets.widgets.parts.objective import ObjectiveCurve, short, steps_a_frame, without_state
 from nni_widgets.widgets.parts.panel import ParameterPanel
 from nni_widgets.widgets.parts.quiet import Quiet
+from nni_widgets.widgets.parts.weights import weights_of
 from nni_widgets.zoo import models
 
 _WHO = "CodesExplorer"
-_DIRECTIONS, _FAR = 8, 4.0
+_DIRECTIONS, _FAR, _MOST = 8, 4.0, 2**31
 _MAGNIFIED = 8
 
 Walk = tuple[tuple[int, float], ...]
@@ -98,7 +101,7 @@ class CodesExplorer(ForAClass, Studio[Synthesis]):
         target = min(3, last) if target is None else target
         self._picker = ClassPicker(_WHO, about.classes, target, self._target_changed, self._refuse)
         self._first = Chosen(about.generators.first, seed, (), self._picker.target, search)
-        self._base, self._walk = self._first.base, self._first.walk
+        self._base, self._walk, self._seed = self._first.base, self._first.walk, seed
         self._dials_at: object = None
         generators = about.generators.names
         self._generators = widgets.Dropdown(
@@ -139,6 +142,9 @@ class CodesExplorer(ForAClass, Studio[Synthesis]):
 
     @search.setter
     def search(self, search: Search) -> None:
+        if not isinstance(search, Search):
+            expected, action = "such as explorer.search", "Try explorer.search.replace(n_steps=50)"
+            raise invalid(_WHO, "search", expected, repr(search), action)
         self._panel.show(search)
         self._ask()
 
@@ -149,7 +155,14 @@ class CodesExplorer(ForAClass, Studio[Synthesis]):
 
     @z.setter
     def z(self, code: Tensor | Sequence[float]) -> None:
-        self._go_from(tuple(torch.as_tensor(code).flatten().tolist()))
+        expected, given, action = "finite numbers", f"{code!r:.80}", "Try [0.0] * size"
+        try:
+            numbers = torch.as_tensor(code).flatten().tolist()
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise invalid(_WHO, "z", expected, given, action) from error
+        if not all(map(math.isfinite, numbers)):
+            raise invalid(_WHO, "z", expected, given, action)
+        self._go_from(tuple(map(float, numbers)))
         self._ask()
 
     @property
@@ -159,18 +172,25 @@ class CodesExplorer(ForAClass, Studio[Synthesis]):
 
     @walk.setter
     def walk(self, to: Mapping[int, float]) -> None:
-        wrong = [number for number in to if number not in range(_DIRECTIONS)]
-        if wrong:
-            expected = f"along directions 0 to {_DIRECTIONS - 1}"
-            raise invalid(_WHO, "walk", expected, f"direction {wrong[0]}", "Try {0: 1.5}")
-        self._walk = tuple(sorted((number, float(place)) for number, place in to.items()))
+        if not isinstance(to, Mapping):
+            expected = "coordinates by direction"
+            raise invalid(_WHO, "walk", expected, f"{to!r:.80}", "Try {0: 1.5}")
+        for number in to:
+            if not is_whole(number) or number not in range(_DIRECTIONS):
+                _refuse_direction(number, _DIRECTIONS)
+        try:
+            walk = {int(number): float(place) for number, place in to.items()}
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise invalid(_WHO, "walk", "to finite numbers", repr(to), "Try {0: 1.5}") from error
+        if not all(map(math.isfinite, walk.values())):
+            raise invalid(_WHO, "walk", "to finite numbers", repr(to), "Try {0: 1.5}")
+        self._walk = tuple(sorted(walk.items()))
         self._dials_at = None
         self._ask()
 
     def draw(self, seed: int | None = None) -> None:
-        """Go to a random code: that of a seed, or of the next one."""
-        before = self._base if isinstance(self._base, int) else self._first.base
-        self._go_from(int(before) + 1 if seed is None else seed)  # type: ignore[arg-type]
+        """Go to a random code: that of a seed, or of the one after the last."""
+        self._go_from(self._seed + 1 if seed is None else checked_seed(seed))
         self._ask()
 
     def _stage(self) -> Stage:
@@ -212,11 +232,18 @@ class CodesExplorer(ForAClass, Studio[Synthesis]):
                 expected = f"{like.shape[1]} numbers, as {selected.generator} takes"
                 raise invalid(_WHO, "z", expected, f"{len(base)} numbers", "Draw a random code")
             z = like.new_tensor([base])
-        z = generator.space.moved(z, dict(selected.walk))
+        space = generator.space
+        for number, _ in selected.walk:
+            if number >= len(space.directions):
+                _refuse_direction(number, len(space.directions))
+        z = space.moved(z, dict(selected.walk))
         return z.clamp(min=0) if selected.search.prior == "positive" else z
 
+    def _weights(self) -> Any:
+        return weights_of(self._about.model), weights_of(self._about.generators.own)
+
     def _paint_frame(self, frame: Synthesis, film: Film[Synthesis]) -> None:
-        low, high = picture_range(self._about.model, frame.images)
+        low, high = levels_of(frame, self._about.model)
         chosen: Chosen = film.selected
         self._picture.entitle(f"g(z), {chosen.generator}")
         self._picture.paint(frame.images[0], low, high)
@@ -231,7 +258,10 @@ class CodesExplorer(ForAClass, Studio[Synthesis]):
         here = (chosen.generator, chosen.base)
         if frame.code is not None and (len(film.frames) > 1 or self._dials_at != here):
             space = self._about.generators[chosen.generator].space
-            self._dials.show(space.coordinates(frame.code)[0].tolist())
+            places = space.coordinates(frame.code)[0].tolist()
+            self._dials.show(places)
+            for number, row in enumerate(self._dials.widget.children):
+                row.layout.display = None if number < len(places) else "none"
             self._dials_at = here
 
     def _numbers(self, frame: Synthesis, chosen: Chosen) -> str:
@@ -252,7 +282,7 @@ class CodesExplorer(ForAClass, Studio[Synthesis]):
         return f"{chosen.generator}: {aim}\n{self._said(frame)}"
 
     def _frame_pngs(self, frame: Synthesis) -> dict[str, bytes]:
-        low, high = picture_range(self._about.model, frame.images)
+        low, high = levels_of(frame, self._about.model)
         words = {"code": self._digest_of(frame), "step": str(frame.step)}
         return {"generated.png": picture_png(frame.images[0], low, high, _MAGNIFIED, words)}
 
@@ -302,6 +332,8 @@ class CodesExplorer(ForAClass, Studio[Synthesis]):
 
     def _go_from(self, base: int | tuple[float, ...]) -> None:
         self._base, self._walk, self._dials_at = base, (), None
+        if isinstance(base, int):
+            self._seed = base
 
     def _settle(self) -> None:
         """What comes next begins at the code on the screen, where a search has led to it.
@@ -327,6 +359,11 @@ class CodesExplorer(ForAClass, Studio[Synthesis]):
         if not self._quiet:
             self._go_from(self._first.base)
             self._ask()
+
+
+def _refuse_direction(number: object, count: int) -> NoReturn:
+    expected = f"along directions 0 to {count - 1}"
+    raise invalid(_WHO, "walk", expected, f"direction {number!r}", "Try {0: 1.5}")
 
 
 def explore_codes(
@@ -358,13 +395,21 @@ def explore_codes(
         model = models.load("digits-cnn")
         preparation = f'{names[0]} = nni.models.load("digits-cnn")\n'
     search = checked_search(parameters)
-    generators = Generators(_WHO, generator)
+    generators, seed = Generators(_WHO, generator, model), checked_seed(seed)
     first = generators[generators.first]
     method = ActivationMaximization(LogProbability(0), image=Code(first.make))
     logits = next(method.steps(model, first.draw(1, seed))).logits
-    classes = classes_of(model, logits)
+    classes = output_names(model, logits.shape[1])
     about = Setting(model, classes, generators, names, preparation, large)
     return CodesExplorer(about, target, seed, search)
+
+
+def checked_seed(seed: int) -> int:
+    """The seed; raises ``ValueError`` for what is none."""
+    if not is_whole(seed) or not 0 <= seed <= _MOST:
+        expected = f"a whole number from 0 to {_MOST:,}"
+        raise invalid(_WHO, "seed", expected, repr(seed), "Try 0")
+    return int(seed)
 
 
 def checked_search(given: Mapping[str, Any]) -> Search:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from nni_widgets.engine.code_space import CodeSpace, code_space
 from nni_widgets.engine.synthesis import starts
 from nni_widgets.errors import invalid
+from nni_widgets.widgets.parts.weights import weight_of, weights_of
 from nni_widgets.zoo import models
 
 _ZOO = {
@@ -26,26 +25,37 @@ _ENOUGH = 512
 
 @dataclass(frozen=True, eq=False)
 class Generator:
-    """A generator, ``draw`` (n codes of a seed) and whether these codes are N(0, 1)."""
+    """What a module makes of codes, ``draw`` (n of a seed) and whether these are N(0, 1)."""
 
+    module: nn.Module
     make: Callable[[Tensor], Tensor]
     draw: Callable[[int, int], Tensor]
     standard: bool = True
+    _spaces: dict[object, CodeSpace] = field(default_factory=dict)
 
-    @cached_property
+    @property
     def space(self) -> CodeSpace:
-        """Its principal directions. Cost: see :func:`code_space`; once."""
-        return code_space(self.make, self.draw(_ENOUGH, 0), standard=self.standard)
+        """Its principal directions. Cost: see :func:`code_space`; once for the weights it has."""
+        state = weights_of(self.module)
+        space = self._spaces.get(state)
+        if space is None:
+            space = code_space(self.make, self.draw(_ENOUGH, 0), standard=self.standard)
+            self._spaces.clear()
+            self._spaces[state] = space
+        return space
 
 
 class Generators:
     """Generators by their names in the picker; each is loaded when it is first asked for.
 
     ``given`` is a module that maps codes to pictures, an autoencoder with ``decode``, the name of a
-    model of the zoo, or None.
+    model of the zoo, or None; ``own`` is that module. Those of the zoo have the precision and the
+    device of ``model``, which looks at their pictures.
     """
 
-    def __init__(self, who: str, given: nn.Module | str | None) -> None:
+    def __init__(self, who: str, given: nn.Module | str | None, model: nn.Module) -> None:
+        self._like = weight_of(model)
+        self.own = given if isinstance(given, nn.Module) else None
         self._known: dict[str, Generator] = {}
         self.names = tuple(name for name, model in _ZOO.items() if model in models.names())
         if isinstance(given, nn.Module):
@@ -62,7 +72,7 @@ class Generators:
 
     def __getitem__(self, name: str) -> Generator:
         if name not in self._known:
-            self._known[name] = generator_of(models.load(_ZOO[name]))
+            self._known[name] = generator_of(models.load(_ZOO[name]).to(self._like))
         return self._known[name]
 
     def code(self, name: str, own: str) -> str:
@@ -73,12 +83,7 @@ class Generators:
 def generator_of(module: nn.Module) -> Generator:
     """A module as a generator: a decoder with its distribution of codes, or N(0, 1)."""
     described: Any = module
-    if not hasattr(module, "decode"):
-        return Generator(module, lambda n, seed: starts.codes(module, n, seed))
-    if hasattr(module, "codes"):
-        return Generator(described.decode, described.codes.draw, standard=False)
-    size = described.code_size
-    return Generator(
-        described.decode,
-        lambda n, seed: torch.randn(n, size, generator=torch.Generator().manual_seed(seed)),
-    )
+    make = described.decode if hasattr(module, "decode") else module
+    if hasattr(module, "decode") and hasattr(module, "codes"):
+        return Generator(module, make, described.codes.draw, standard=False)
+    return Generator(module, make, lambda n, seed: starts.codes(module, n, seed))

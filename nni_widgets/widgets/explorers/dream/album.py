@@ -20,10 +20,11 @@ from nni_widgets.widgets.parts.panel import ParameterPanel
 from nni_widgets.widgets.parts.quiet import Quiet
 from nni_widgets.widgets.parts.status import in_words
 from nni_widgets.widgets.parts.upload import Upload
+from nni_widgets.widgets.parts.weights import moved
 from nni_widgets.zoo import data, models
 
 WIDTH = "280"
-_FULL = 384
+_FULL, _SHARES = 384, Box(0.0, 1.0)
 _STYLE, _LAYOUT = {"description_width": "60px"}, {"width": "280px"}
 
 
@@ -39,20 +40,24 @@ class Size(Declared):
 class Album:
     """A photograph as a batch of one for a model with pixels in ``box``; a source of an explorer.
 
-    ``first`` is the name of the photograph to begin with, ``size`` its side.
+    ``first`` is the name of the photograph to begin with, ``size`` its side; pictures have the
+    precision and the device of ``like``.
     """
 
     empty = ""
     count = 1
     number = 0
 
-    def __init__(self, who: str, box: Box, first: str | None = None, size: int = 192) -> None:
+    def __init__(
+        self, who: str, box: Box, like: Tensor, first: str | None = None, size: int = 192
+    ) -> None:
         self._photographs = data.photographs()
         names = self._photographs.names
         if first is not None and first not in names:
             expected = f"one of {', '.join(names)}"
             raise invalid(who, "picture", expected, repr(first), "Or give your own pictures as x")
-        self._box, self._first, self._first_size = box, first or "red_panda", Size(size)
+        self._box, self._like = box, like
+        self._first, self._first_size = first or "red_panda", Size(size)
         self._own: dict[str, Tensor] = {}
         self._n_sent = 0
         self._made: tuple[Hashable, Tensor] | None = None
@@ -69,8 +74,8 @@ class Album:
         self._choice.observe(lambda _: None if self._quiet else self._chosen(), "value")
         self._credit = widgets.HTML().add_class("nn-words").add_class("nn-credit")
         self._size = ParameterPanel(self._first_size, lambda _: self._chosen(), self._refuse)
-        like = torch.zeros(1, 3, _FULL, _FULL)
-        self._upload = Upload(models.wrap(nn.Identity()), like, self._add)
+        full = torch.zeros(1, 3, _FULL, _FULL)
+        self._upload = Upload(models.wrap(nn.Identity()), full, self._add)
         buttons = widgets.HBox([button("Random", self._pick), self._upload.button])
         parts = [self._picture, self._choice, self._credit, buttons]
         self.widget = widgets.VBox([*parts, self._upload.words, self._size.box])
@@ -97,8 +102,8 @@ class Album:
         """What tells it from others, and the picture ``(1, 3, size, size)``."""
         key = self.name, self.size, self._n_sent if self.name in self._own else 0
         if self._made is None or self._made[0] != key:
-            shares = resized(self._shares(self.name), self.size)
-            self._made = key, self._box.low + self._box.size * shares
+            pixels = self._box.dark + self._box.size * self._shares(self.name).to(self._like)
+            self._made = key, resized(pixels, self.size, self._box)
         return self._made
 
     def connect(self, on_change: Callable[[], None], on_cancel: Callable[[], None]) -> None:
@@ -108,8 +113,10 @@ class Album:
     def code(self, x: str, model: str = "model") -> tuple[str, str]:
         """Lines that prepare, and the arguments that say which picture in which size."""
         if self.name in self._own:
-            read = f"{x} = nni.data.picture({self.name!r}, {_FULL})\n"
-            return read, f"{x}, size={self.size}"
+            read = f"nni.data.picture({self.name!r}, {_FULL}){moved(self._like, model)}"
+            dark, size = self._box.dark, self._box.size
+            pixels = read if (dark, size) == (0, 1) else f"{dark:g} + {size:g} * {read}"
+            return f"{x} = {pixels}\n", f"{x}, size={self.size}"
         usual = self.size == Size().size
         return "", f"picture={self.name!r}" + ("" if usual else f", size={self.size}")
 
@@ -153,12 +160,11 @@ class Album:
         self._credit.value = f"<small>{html.escape(words)}</small>"
 
 
-def resized(shares: Tensor, size: int) -> Tensor:
-    """Pictures ``(N, C, H, W)`` from 0 to 1 as ``(N, C, size, size)``, as photograph_batch does."""
-    if tuple(shares.shape[2:]) == (size, size):
-        return shares
-    sides = (size, size)
-    return functional.interpolate(shares, sides, mode="bicubic", antialias=True).clamp(0, 1)
+def resized(x: Tensor, size: int, box: Box = _SHARES) -> Tensor:
+    """Pictures ``(N, C, H, W)`` in a box as ``(N, C, size, size)``, as photograph_batch does."""
+    if tuple(x.shape[2:]) == (size, size):
+        return x
+    return functional.interpolate(x, (size, size), mode="bicubic", antialias=True).clamp(*box)
 
 
 def _nobody() -> None:

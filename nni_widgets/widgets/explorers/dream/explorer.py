@@ -16,12 +16,12 @@ from nni_widgets.engine.synthesis import Synthesis
 from nni_widgets.engine.synthesis.box import Box, box_of
 from nni_widgets.engine.synthesis.dream import DeepDream
 from nni_widgets.errors import invalid
-from nni_widgets.params import as_code, params
+from nni_widgets.params import as_code, is_whole, params
+from nni_widgets.pictures.explain import output_names
 from nni_widgets.pictures.render import picture_png
 from nni_widgets.widgets.bases.studio import Stage, Studio
 from nni_widgets.widgets.explorers.dream.album import WIDTH, Album, resized
 from nni_widgets.widgets.explorers.dream.dreaming import Dreaming, with_parameters
-from nni_widgets.widgets.parts.classes import classes_of
 from nni_widgets.widgets.parts.controls import SIDE, SIDE_STYLE, Stepper
 from nni_widgets.widgets.parts.copied import Names
 from nni_widgets.widgets.parts.files import npz
@@ -32,7 +32,9 @@ from nni_widgets.widgets.parts.maps import BLANK, title_of, titled
 from nni_widgets.widgets.parts.objective import ObjectiveCurve, short, without_state
 from nni_widgets.widgets.parts.panel import ParameterPanel
 from nni_widgets.widgets.parts.quiet import Quiet
+from nni_widgets.widgets.parts.samples import checked_labels, predicted
 from nni_widgets.widgets.parts.subject import given
+from nni_widgets.widgets.parts.weights import moved, weight_of, weights_of
 from nni_widgets.zoo import data, models
 
 _WHO = "DreamExplorer"
@@ -45,11 +47,12 @@ _SMALL = 100
 class Setting:
     """What stays: the model, loaded when it is first asked for, and where its pictures come from.
 
-    ``names`` are those of model and pictures in copied code, ``preparation`` the lines before;
-    ``size`` is the one that given pictures were brought to.
+    ``own`` is the model that was given. ``names`` are those of model and pictures in copied code,
+    ``preparation`` the lines before; ``size`` is the one that given pictures are brought to.
     """
 
     model: Callable[[], nn.Module]
+    own: nn.Module | None
     box: Box
     source: Album | BatchInput
     names: tuple[str, str]
@@ -172,12 +175,14 @@ class DreamExplorer(Studio[Synthesis]):
 
     def _frames(self, selected: Chosen, last: Synthesis | None) -> Iterator[Synthesis]:
         model = self._about.model()
-        self._layers = self._layers_for(model, selected.x)
-        layer = selected.layer or usual(self._layers)
+        layer = selected.layer or usual(self._layers_for(model, selected.x))
         method = selected.dreaming.method(layer, selected.channel)
         if last is not None:
             return method.resume_steps(model, last)
         return method.steps(model, selected.x)
+
+    def _weights(self) -> Any:
+        return weights_of(self._about.own)
 
     def _layers_for(self, model: nn.Module, x: Tensor) -> tuple[Layer, ...]:
         """Those with more than one place: they depend on the size of the picture."""
@@ -188,7 +193,8 @@ class DreamExplorer(Studio[Synthesis]):
         return self._known_layers[shape]
 
     def _paint_frame(self, frame: Synthesis, film: Film[Synthesis]) -> None:
-        label = self._label_of(frame)
+        label, chosen = self._label_of(frame), cast(Chosen, film.selected)
+        self._layers = self._layers_for(self._about.model(), chosen.x)
         self._picker.offer(self._layers)
         self._picker.show(self._picker.label or label)
         self._fit_channel(self._picker.label or label)
@@ -210,7 +216,7 @@ class DreamExplorer(Studio[Synthesis]):
 
     def _seen_in(self, logits: Tensor) -> str:
         """The most likely classes, in words."""
-        classes = classes_of(self._about.model(), logits)
+        classes = output_names(self._about.model(), logits.shape[1])
         best = logits[0].softmax(0).sort(descending=True, stable=True)
         found = zip(best.indices[:_MOST_SEEN].tolist(), best.values.tolist(), strict=False)
         return ", ".join(f"{classes[k]} {share:.2f}" for k, share in found)
@@ -226,7 +232,7 @@ class DreamExplorer(Studio[Synthesis]):
     @property
     def _before(self) -> Tensor:
         """The picture that the dream on the screen began with."""
-        return cast(Chosen, self._made_for).x
+        return cast(Chosen, self._made_for).x.detach()
 
     def _frame_pngs(self, frame: Synthesis) -> dict[str, bytes]:
         side_by_side = torch.cat([self._before[0], frame.images[0]], -1)
@@ -271,16 +277,17 @@ class DreamExplorer(Studio[Synthesis]):
         self._source.reset()
         self._picker.label = label
         self._picker.show(label)
+        self._number.fit(self._number.count, 0)
         self._show_channel(channel)
         self._panel.reset(dreaming)
 
     def _show_channel(self, channel: int | None) -> None:
         """Stand at this channel; one that the layer has not is for the engine to refuse."""
         if channel is not None:
-            if isinstance(channel, bool) or not isinstance(channel, int) or channel < 0:
+            if not is_whole(channel) or channel < 0:
                 expected = "a whole number of at least 0, or None"
                 raise invalid(_WHO, "channel", expected, repr(channel), "Try 0")
-            self._number.fit(max(self._number.count, channel + 1), channel)
+            self._number.fit(max(self._number.count, int(channel) + 1), int(channel))
         with self._quiet:
             self._part.value = channel is not None
         self._number.widget.layout.display = None if self._part.value else "none"
@@ -344,33 +351,57 @@ def explore_dream(
     box = Box(0.0, 1.0) if model is None else box_of(model)
     if x is None and picture is None and getattr(model, "input_shape", None) == _DIGIT:
         x, labels = data.digits("test")[:_DIGITS]
-        preparation += f'{names[1]}, _ = nni.data.digits("test")[:{_DIGITS}]\n'
+        x = x.to(weight_of(model))
+        digits = f'nni.data.digits("test")[:{_DIGITS}][0]{moved(x, names[0])}'
+        preparation += f"{names[1]} = {digits}\n"
     source: Album | BatchInput
     if x is None:
-        source = Album(_WHO, box, picture, 192 if size is None else size)
+        source = Album(_WHO, box, weight_of(model), picture, 192 if size is None else size)
     else:
         if picture is not None:
             action = "Leave one of the two out"
             raise invalid(_WHO, "picture", "given without x", repr(picture), action)
-        x = in_size(x, size, box)
-        about = given("explore_dream", loaded(), x, None, labels=labels, names=names)
-        source = about.source  # type: ignore[assignment]
+        check_pictures(x, size, box)
+        if size is None:
+            about = given("explore_dream", loaded(), x, None, labels=labels, names=names)
+            source = about.source  # type: ignore[assignment]
+        else:
+            source = Squares(loaded(), x, checked_labels(labels, len(x)), size, box)
     brought_to = None if x is None else size
-    setting = Setting(loaded, box, source, names, preparation, brought_to, large)
+    setting = Setting(loaded, model, box, source, names, preparation, brought_to, large)
     return DreamExplorer(setting, layer, channel, dreaming)
 
 
-def in_size(x: Tensor, size: int | None, box: Box) -> Tensor:
-    """Pictures with pixels in a box as squares of this side; as they are without a size."""
-    if not isinstance(x, Tensor) or x.ndim != 4:
+class Squares(BatchInput):
+    """Pictures of a batch with pixels in a box, and those sent from the page, in another size."""
+
+    def __init__(
+        self, model: nn.Module, batch: Tensor, labels: Sequence[int] | None, size: int, box: Box
+    ) -> None:
+        self._in_size = functools.partial(resized, size=int(size), box=box)
+        super().__init__(model, batch, labels)
+
+    def current(self) -> tuple[Hashable, Tensor] | None:
+        found = super().current()
+        return None if found is None else (found[0], self._in_size(found[1]))
+
+    def _predicted(self) -> tuple[int, ...]:
+        return predicted(self._model, self._in_size(self._batch))
+
+
+def check_pictures(x: Tensor, size: int | None, box: Box) -> None:
+    """Raise ``ValueError`` for what are no pictures, or cannot be brought to this size."""
+    if not isinstance(x, Tensor) or x.ndim != 4 or not len(x):
         shown = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
         expected, action = "pictures (N, C, H, W)", "Use x[None] for one"
         raise invalid(_WHO, "x", expected, shown, action)
     if size is None:
-        return x
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        return
+    if not is_whole(size) or size < 1:
         raise invalid(_WHO, "size", "a whole number of at least 1", repr(size), "Try 192")
-    return box.low + box.size * resized((x - box.low) / box.size, size)
+    if not x.is_floating_point():
+        raise invalid(_WHO, "x", "floating-point numbers", str(x.dtype), "Use x.float()")
+    box.check(_WHO, "x", x, "Scale it, or name the model's range")
 
 
 def _same(model: nn.Module) -> nn.Module:

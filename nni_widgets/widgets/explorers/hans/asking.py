@@ -11,7 +11,7 @@ import ipywidgets as widgets
 
 from nni_widgets.engine.methods.base import Method
 from nni_widgets.errors import invalid
-from nni_widgets.params import Declared, as_code, params
+from nni_widgets.params import Declared, as_code, is_whole, params
 from nni_widgets.pictures.boxes import Box, boxes_of
 from nni_widgets.pictures.explain import default_method
 from nni_widgets.session import Request, Step
@@ -32,6 +32,7 @@ from nni_widgets.widgets.parts.controls import SIDE, SIDE_STYLE, Stepper, button
 from nni_widgets.widgets.parts.copied import Names
 from nni_widgets.widgets.parts.panel import ParameterPanel
 from nni_widgets.widgets.parts.quiet import Quiet
+from nni_widgets.widgets.parts.weights import state_of
 
 _NONE = -1  # a drop-down takes None for nothing chosen
 
@@ -110,25 +111,26 @@ class Asking(Live[Found]):
     @group.setter
     def group(self, group: int | None) -> None:
         count = self._group_count()
-        if group is not None and (isinstance(group, bool) or group not in range(count)):
+        if group is not None and not (is_whole(group) and group in range(count)):
             expected = f"a group from 0 to {count - 1}, or None for all pictures"
             raise invalid(WHO, "group", expected, repr(group), "Try 0")
-        self._enter(group)
+        self._enter(None if group is None else int(group))
 
     @property
     def picture(self) -> int:
         """The place of the chosen picture among those of the class, from 0. To set it waits."""
         found = self.found
-        return self._state.place if found is None else found.place
+        is_new = found is not None and found.chosen == self._state
+        return found.place if found is not None and is_new else self._state.place
 
     @picture.setter
     def picture(self, place: int) -> None:
         found = self.drain().found
         count = 0 if found is None else len(found.maps.x)
-        if isinstance(place, bool) or place not in range(count):
+        if not is_whole(place) or place not in range(count):
             expected = f"a whole number from 0 to {count - 1}"
             raise invalid(WHO, "picture", expected, repr(place), "Try 0")
-        self._place_chosen(place)
+        self._place_chosen(int(place))
 
     @property
     def box(self) -> Box | None:
@@ -235,12 +237,13 @@ class Asking(Live[Found]):
     def _request(self) -> Request[Found]:
         chosen = self._state
         work: partial[Iterator[Step[Found]]] = partial(self._work, chosen)
-        return request_of(chosen, work)
+        return request_of((chosen, state_of(self._about.model)), work)
 
     # what the user does
 
     def _forget(self) -> None:
         self._state = self._first
+        self._panel.reset(self._first.study)
         self._show_state()
 
     def _label_chosen(self) -> None:
@@ -305,7 +308,8 @@ class Asking(Live[Found]):
         self._take(study=cast(Study, study))
 
     def _checked(self, box: Any) -> Box:
-        (found,) = boxes_of([box], self._about.pictures.images[:1], WHO)
+        given = box.tolist() if hasattr(box, "tolist") else box
+        (found,) = boxes_of([given], self._about.pictures.images[:1], WHO)
         return found
 
     def _group_count(self) -> int:

@@ -8,21 +8,29 @@ from typing import Any
 import bqplot
 import numpy as np
 
-from nni_widgets.widgets.parts.axes import axis, clicked, figure
+from nni_widgets.widgets.parts.axes import TEXT, axis, clicked, figure
 
 _MOST, _LETTERS = 10, 6
+_LETTER, _WIDTH, _SLANT = 6.6, 196, -60
+_SLANTED: dict[str, Any] = {
+    "tick_style": {**TEXT, "text-anchor": "end"},
+    "tick_rotate": _SLANT,
+}
 _COLOURS = "#7b8794", "#e66101"
 
 
 class BeforeAfter:
     """Two bars for each of at most ten classes; a click above a class chooses it.
 
-    ``on_choose(index)`` is called with the class of the clicked bars.
+    Names that would overlap are slanted. ``on_choose(index)`` is called with the class of the
+    clicked bars.
     """
 
     def __init__(self, classes: Sequence[str], on_choose: Callable[[int], None]) -> None:
         self._classes, self._on_choose = tuple(classes), on_choose
         self._shown = np.arange(min(len(classes), _MOST))
+        longest = max(min(len(name), _LETTERS) for name in self._classes)
+        slanted = longest * _LETTER * len(self._shown) > _WIDTH
         names, shares = bqplot.OrdinalScale(), bqplot.LinearScale(min=0, max=1)
         looks: dict[str, Any] = {"x": self._names(), "scales": {"x": names, "y": shares}}
         self._bars = bqplot.Bars(
@@ -39,9 +47,12 @@ class BeforeAfter:
         self.widget = figure(
             "nn-scores",
             [self._bars, self._columns],
-            [axis(names, "bottom"), axis(shares, "left", num_ticks=3, tick_format=".1f")],
-            (252, 210),
-            margin=(8, 6, 26, 34),
+            [
+                axis(names, "bottom", **(_SLANTED if slanted else {})),
+                axis(shares, "left", num_ticks=3, tick_format=".1f"),
+            ],
+            (252, 240 if slanted else 210),
+            margin=(8, 6, 56 if slanted else 26, 34),
             padding=(0, 0.025),
         )
 

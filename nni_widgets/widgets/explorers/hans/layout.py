@@ -54,7 +54,7 @@ def _joint(points: Tensor) -> Tensor:
     distance = torch.cdist(points, points).square()
     count = len(points)
     entropy = math.log(min(_PERPLEXITY, (count - 1) / 2))
-    low, high = (torch.full((count, 1), end, dtype=points.dtype) for end in (-10.0, 20.0))
+    low, high = (points.new_full((count, 1), end) for end in (-10.0, 20.0))
     for _ in range(_SEARCHES):
         middle = (low + high) / 2
         shares = _conditional(distance, middle)

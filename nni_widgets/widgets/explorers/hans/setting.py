@@ -13,9 +13,8 @@ from nni_widgets.engine.checks import check_input, check_model
 from nni_widgets.engine.methods.base import logits_of, model_lock
 from nni_widgets.errors import invalid
 from nni_widgets.pictures.boxes import boxes_of
-from nni_widgets.pictures.explain import picture_range
+from nni_widgets.pictures.explain import output_names, picture_range
 from nni_widgets.widgets.explorers.hans.study import Collection
-from nni_widgets.widgets.parts.classes import classes_of
 from nni_widgets.widgets.parts.samples import checked_labels
 from nni_widgets.zoo import data, models
 
@@ -62,8 +61,8 @@ def setting(
     with model_lock:
         logits = logits_of(_WHO, model, some)
     check_classes(pictures.labels, logits.shape[1])
-    first = first_label(pictures, logits)
-    return Setting(model, pictures, classes_of(model, logits), first, tuple(code), large)
+    first = _MARKED_CLASS if images is None else first_label(pictures, logits)
+    return Setting(model, pictures, output_names(model, logits.shape[1]), first, tuple(code), large)
 
 
 def check_classes(labels: Tensor | None, count: int) -> None:
@@ -75,11 +74,9 @@ def check_classes(labels: Tensor | None, count: int) -> None:
 
 
 def first_label(pictures: Collection, logits: Tensor) -> int:
-    """The class to begin with: the one that is marked in bundled digits, or the first one."""
+    """The class to begin with: that of most pictures, or what is predicted for the first one."""
     labels = pictures.labels
-    if labels is None:
-        return int(logits[0].argmax())
-    return _MARKED_CLASS if bool((labels == _MARKED_CLASS).any()) else int(labels.min())
+    return int(logits[0].argmax() if labels is None else labels.bincount().argmax())
 
 
 def bundled(model: nn.Module, given: Mapping[str, Any]) -> Collection:
@@ -88,7 +85,7 @@ def bundled(model: nn.Module, given: Mapping[str, Any]) -> Collection:
     if extra:
         action = "Give the images too"
         raise invalid(_WHO, extra[0], "given with images", "no images", action)
-    if tuple(getattr(model, "input_shape", ())) != _DIGIT:
+    if tuple(getattr(model, "input_shape", None) or ()) != _DIGIT:
         expected, action = "given for a model of other pictures than digits", "Give images (N, ...)"
         raise invalid(_WHO, "images", expected, "None", action)
     hans = data.hans()

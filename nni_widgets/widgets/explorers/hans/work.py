@@ -114,18 +114,16 @@ class Work:
 
     def __init__(self, model: nn.Module, pictures: Collection, classes: tuple[str, ...]) -> None:
         self._model, self._pictures, self._classes = model, pictures, classes
-        self._labels = pictures.labels
-        self._maps: Last[Maps] = Last()
+        self._predicted: Last[Tensor] = Last(model)
+        self._maps: Last[Maps] = Last(model)
         self._groups: Last[Clusters] = Last()
-        self._pair: Last[Explanation] = Last()
+        self._pair: Last[Explanation] = Last(model)
         self._layout: Last[Tensor] = Last()
 
     def __call__(self, chosen: Chosen) -> Iterator[Step[Found]]:
         """First pictures at once, then all maps, their groups, and at last their layout."""
-        if self._labels is None:
-            self._labels = torch.tensor(predicted(self._model, self._pictures.images))
         name, count = self._classes[chosen.label], chosen.study.n_pictures
-        numbers = first_of(self._labels, chosen.label, count, name)
+        numbers = first_of(self._labels(), chosen.label, count, name)
         of = len(numbers) + 2
         for maps in self._mapped(chosen, numbers):
             if not maps.finished:
@@ -139,6 +137,16 @@ class Work:
             known = layout(maps.values)
             self._layout.keep(None, maps.values, known)
         yield Step(replace(found, layout=known), of, of)
+
+    def _labels(self) -> Tensor:
+        """The class of every picture, or that which the model predicts."""
+        images, labels = self._pictures.images, self._pictures.labels
+        if labels is None:
+            labels = self._predicted.get(None, images)
+        if labels is None:
+            labels = torch.tensor(predicted(self._model, images))
+            self._predicted.keep(None, images, labels)
+        return labels
 
     def _mapped(self, chosen: Chosen, numbers: Tensor) -> Iterator[Maps]:
         x, key = self._pictures.images[numbers], (chosen.explained, chosen.study.method)

@@ -132,7 +132,7 @@ class LayersExplorer(Scaffold[Seen]):
         self.drain()
         if channel is not None:
             self._channels.choose(channel)
-        self._take(channel)
+        self._take(None if channel is None else int(channel))
 
     @property
     def rules(self) -> Preset:

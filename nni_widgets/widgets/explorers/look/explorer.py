@@ -69,7 +69,7 @@ class LookExplorer(Scaffold[Looked]):
             LookPane(name, each, self._ask, self._refuse)
             for name, each in (("look", method), ("second", self._second))
         ]
-        self._last: tuple[Last[Explanation], ...] = (Last(), Last())
+        self._last: tuple[Last[Explanation], ...] = (Last(subject.model), Last(subject.model))
         self._overlay = widgets.FloatSlider(
             value=_USUAL, max=1.0, step=0.05, description="overlay", style=SIDE_STYLE, layout=SIDE
         ).add_class("nn-overlay")
@@ -193,10 +193,8 @@ class LookExplorer(Scaffold[Looked]):
         return {**super()._npzs(shown), **maps}
 
     def _arguments(self, names: Names) -> list[str]:
-        if self._box() is None:
-            return [names.method(self.method)]
-        _, boxes = self._source.code("boxes")
-        return [names.method(self.method), f"boxes={boxes}"]
+        box = self._box()
+        return [names.method(self.method), *([] if box is None else [f"boxes=[{list(box)}]"])]
 
     def _settings(self, names: Names) -> dict[str, str]:
         look = {} if self.compare is None else {"compare": names.method(self.compare)}
@@ -207,7 +205,7 @@ class LookExplorer(Scaffold[Looked]):
 
     def _forget(self) -> None:
         for pane, method in zip(self._panes, (self._first, self._second), strict=True):
-            pane.set(method)
+            pane.reset(method)
         with self._quiet:
             self._overlay.value, self._compare.value = _USUAL, False
         self._show_panes()

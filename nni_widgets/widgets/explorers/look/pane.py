@@ -91,6 +91,12 @@ class LookPane:
             self._layer.disabled = not isinstance(method, LayerMap)
             self._offer(getattr(method, "layer", self._layer.value or ""))
 
+    def reset(self, method: ActivationMap) -> None:
+        """The same, and forget the layer that was chosen for another method."""
+        with self._quiet:
+            self._offer("")
+        self.set(method)
+
     def offer(self, layers: Sequence[str]) -> None:
         """Let the user choose among these layers."""
         if self._known != tuple(layers):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from nni_widgets.engine.synthesis import starts
-from nni_widgets.engine.synthesis.box import box_of
+from nni_widgets.engine.synthesis.box import Box, box_of
 from nni_widgets.errors import invalid
+from nni_widgets.widgets.parts.weights import weight_of
 from nni_widgets.zoo import data
 
 NOISE, PICTURE, MEAN, GREY = "noise", "picture", "class mean", "grey"
@@ -37,10 +38,11 @@ class Beginnings:
     owns the error sentences.
     """
 
-    def __init__(self, who: str, model: nn.Module, x: Tensor | None, y: Tensor | None) -> None:
+    def __init__(self, who: str, model: nn.Module, x: Tensor | None, y: Any) -> None:
         self._who, self._model = who, model
-        if x is not None and not len(x):
-            expected, given = "a batch of pictures (N, ...)", f"shape {tuple(x.shape)}"
+        if x is not None and not (isinstance(x, Tensor) and x.ndim > 1 and len(x)):
+            expected = "a batch of pictures (N, ...)"
+            given = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
             raise invalid(who, "x", expected, given, "Use x[None] for one")
         shape = x.shape[1:] if x is not None else getattr(model, "input_shape", None)
         if shape is None:
@@ -59,25 +61,28 @@ class Beginnings:
 
     def checked(self, names: Sequence[str] | None) -> tuple[str, ...]:
         """These starts, or all there are. Raises ``ValueError`` for any other."""
-        chosen = self.offered if names is None else tuple(names)
-        if isinstance(names, str) or not chosen or not set(chosen) <= set(self.offered):
+        listed = isinstance(names, Sequence) and not isinstance(names, str)
+        chosen = self.offered if names is None else tuple(names) if listed else ()
+        if not chosen or not all(name in self.offered for name in chosen):
             expected = f"a list of some of {', '.join(map(repr, self.offered))}"
             raise invalid(self._who, "starts", expected, repr(names), "Leave it out for all")
         return chosen
 
-    def batch(self, names: Sequence[str], target: int, picture: int, seed: int) -> Tensor:
-        """One picture for each name, ``(n, ...)``."""
+    def batch(
+        self, names: Sequence[str], target: int, picture: int, seed: int, box: Box | None = None
+    ) -> Tensor:
+        """One picture for each name, ``(n, ...)``; noise and grey lie in the box."""
         make: dict[str, Callable[[], Tensor]] = {
-            NOISE: lambda: self._in_box(starts.noise((1, *self._shape), seed=seed)),
-            GREY: self.grey,
+            NOISE: lambda: self._in_box(starts.noise((1, *self._shape), seed=seed), box),
+            GREY: lambda: self.grey(box),
             PICTURE: lambda: self._picture(picture),
             MEAN: lambda: self.mean_of(target),
         }
         return torch.cat([make[name]() for name in names])
 
-    def grey(self) -> Tensor:
+    def grey(self, box: Box | None = None) -> Tensor:
         """A grey picture, ``(1, ...)``."""
-        return self._in_box(starts.grey((1, *self._shape)))
+        return self._in_box(starts.grey((1, *self._shape)), box)
 
     def mean_of(self, target: int) -> Tensor:
         """The mean of all pictures of a class, ``(1, ...)``."""
@@ -94,25 +99,32 @@ class Beginnings:
             raise invalid(self._who, "picture", expected, number, "Choose another picture")
         return self._like_model(pictures[number : number + 1][0])
 
-    def _in_box(self, shares: Tensor) -> Tensor:
-        """Pictures from 0 to 1 in the range of the model."""
-        box = box_of(self._model)
-        return self._like_model(box.low + box.size * shares)
+    def _in_box(self, shares: Tensor, box: Box | None) -> Tensor:
+        """Pictures from 0 to 1 in this box, that of the model unless given."""
+        box = box_of(self._model) if box is None else box
+        return self._like_model(box.dark + box.size * shares)
 
     def _like_model(self, x: Tensor) -> Tensor:
-        weights = (each for each in self._model.parameters() if each.is_floating_point())
-        return x.to(next(weights, x))
+        return x.to(weight_of(self._model, x))
 
 
 class _Given:
     """The user's pictures ``(N, ...)``, and their classes ``(N,)`` if they are known."""
 
-    def __init__(self, who: str, x: Tensor, y: Tensor | None) -> None:
-        if y is not None and tuple(y.shape) != (len(x),):
-            expected, given = f"{len(x)} classes, one per picture", f"shape {tuple(y.shape)}"
-            raise invalid(who, "y", expected, given, "Give the y that goes with x")
+    def __init__(self, who: str, x: Tensor, y: Any) -> None:
         self._who, self._x = who, x
-        self._y = torch.full((len(x),), -1) if y is None else y
+        self._y = torch.full((len(x),), -1) if y is None else self._classes(y)
+
+    def _classes(self, y: Any) -> Tensor:
+        """The classes as a tensor, which may be given as a list or an array."""
+        expected, action = f"{len(self._x)} classes, one per picture", "Give the y that goes with x"
+        try:
+            classes = torch.as_tensor(y, device=self._x.device)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise invalid(self._who, "y", expected, f"{y!r:.80}", action) from error
+        if tuple(classes.shape) != (len(self._x),):
+            raise invalid(self._who, "y", expected, f"shape {tuple(classes.shape)}", action)
+        return classes
 
     def __len__(self) -> int:
         return len(self._x)

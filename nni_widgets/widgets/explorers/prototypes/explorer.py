@@ -15,13 +15,19 @@ from torch import Tensor, nn
 from nni_widgets.engine.composites import layers
 from nni_widgets.engine.synthesis import ActivationMaximization, Logit, Synthesis
 from nni_widgets.errors import invalid
-from nni_widgets.pictures.explain import picture_range
+from nni_widgets.pictures.explain import output_names
+from nni_widgets.pictures.prototype import levels_of
 from nni_widgets.pictures.render import Level, picture_png
 from nni_widgets.widgets.bases.studio import Stage, Studio
 from nni_widgets.widgets.explorers.prototypes.beginnings import MEAN, Beginnings
-from nni_widgets.widgets.explorers.prototypes.experts import Density, experts_as_code, experts_for
-from nni_widgets.widgets.explorers.prototypes.recipes import CLASS_MEAN, NOBODY, ZERO, Recipe
-from nni_widgets.widgets.parts.classes import ClassPicker, ForAClass, classes_of
+from nni_widgets.widgets.explorers.prototypes.experts import (
+    NOBODY,
+    Density,
+    experts_as_code,
+    experts_for,
+)
+from nni_widgets.widgets.explorers.prototypes.recipes import CLASS_MEAN, ZERO, Recipe
+from nni_widgets.widgets.parts.classes import ClassPicker, ForAClass
 from nni_widgets.widgets.parts.controls import SIDE, SIDE_STYLE
 from nni_widgets.widgets.parts.copied import Names
 from nni_widgets.widgets.parts.files import npz
@@ -29,6 +35,8 @@ from nni_widgets.widgets.parts.film import Film
 from nni_widgets.widgets.parts.maps import BLANK
 from nni_widgets.widgets.parts.objective import ObjectiveCurve, marked, short, without_state
 from nni_widgets.widgets.parts.panel import ParameterPanel
+from nni_widgets.widgets.parts.quiet import Quiet
+from nni_widgets.widgets.parts.weights import weights_of
 from nni_widgets.zoo import models
 
 _WHO = "PrototypesExplorer"
@@ -52,11 +60,6 @@ class Setting:
     own_experts: Mapping[str, Density] | None = None
     preparation: str = ""
     large: bool = False
-
-    @cached_property
-    def levels(self) -> tuple[Level, Level]:
-        """Black and white."""
-        return picture_range(self.model, self.beginnings.grey())
 
     @cached_property
     def choices(self) -> dict[str, tuple[str, ...]]:
@@ -96,13 +99,14 @@ class PrototypesExplorer(ForAClass, Studio[Synthesis]):
     def __init__(self, about: Setting, target: int | str | None, recipe: Recipe) -> None:
         self._about, self._first = about, recipe
         self.starts = about.starts
+        self._quiet = Quiet()
         last = len(about.classes) - 1
         self._first_target = min(3, last) if target is None else target
         self._picker = ClassPicker(_WHO, about.classes, self._first_target, self._ask, self._refuse)
         self._scored = widgets.Dropdown(
             description="from", options=self.starts, style=SIDE_STYLE, layout=SIDE
         ).add_class("nn-scored")
-        self._scored.observe(lambda _: self._look(), "value")
+        self._scored.observe(lambda _: None if self._quiet else self._look(), "value")
         self._panels = [
             ParameterPanel(part, lambda _: self._ask(), self._refuse, about.choices)
             for part in (recipe.aim, recipe.priors, recipe.making)
@@ -146,11 +150,15 @@ class PrototypesExplorer(ForAClass, Studio[Synthesis]):
         )
         if last is not None:
             return method.resume_steps(model, last)
-        start = about.beginnings.batch(self.starts, target, making.picture, making.seed)
+        box = method.image.box(model)
+        start = about.beginnings.batch(self.starts, target, making.picture, making.seed, box)
         return method.steps(model, start)
 
+    def _weights(self) -> Any:
+        return weights_of(self._about.model)
+
     def _paint_frame(self, frame: Synthesis, film: Film[Synthesis]) -> None:
-        low, high = self._about.levels
+        low, high = levels_of(frame, self._about.model)
         name, shares = self._scored_class(frame, film.selected)
         for column, image, share, reached in zip(
             self._columns, frame.images, shares, frame.objective[-1], strict=True
@@ -181,7 +189,7 @@ class PrototypesExplorer(ForAClass, Studio[Synthesis]):
         return "\n".join([f"maximized: {self._said_formula(self._made_for)}", *rows])
 
     def _frame_pngs(self, frame: Synthesis) -> dict[str, bytes]:
-        low, high = self._about.levels
+        low, high = levels_of(frame, self._about.model)
         side_by_side = torch.cat(tuple(frame.images), -1)
         words = {"prototypes": self._digest_of(frame), "step": str(frame.step)}
         return {"prototypes.png": picture_png(side_by_side, low, high, _MAGNIFIED, words)}
@@ -199,7 +207,7 @@ class PrototypesExplorer(ForAClass, Studio[Synthesis]):
     def _arguments(self, names: Names) -> list[str]:
         own = self._about.own_experts
         experts = [] if own is None else [f"experts={experts_as_code(own, names)}"]
-        return [*self._about.code, *experts, f"target={self.target}", *self.recipe.code()]
+        return [*self._about.code, *experts, f"target={self.target}", *self.recipe.code(names)]
 
     def _preparation(self) -> str:
         return self._about.preparation
@@ -209,6 +217,8 @@ class PrototypesExplorer(ForAClass, Studio[Synthesis]):
 
     def _forget(self) -> None:
         self._picker.set(self._first_target)
+        with self._quiet:
+            self._scored.value = self.starts[0]
         self._show_recipe(self._first)
 
     def _show_recipe(self, recipe: Recipe) -> None:
@@ -263,6 +273,9 @@ def explore_prototypes(
 
     Raises ``ValueError`` for a model whose pictures have no known shape, and for what is not legal.
     """
+    if len(names) != 3:
+        expected, action = "three, of model, x and y", "Try names=('model', 'x', 'y')"
+        raise invalid(_WHO, "names", expected, repr(names), action)
     code, preparation = [names[0]], ""
     if model is None:
         model, preparation = (
@@ -276,10 +289,10 @@ def explore_prototypes(
     logits = next(ActivationMaximization(Logit(0)).steps(model, grey)).logits
     about = Setting(
         model,
-        classes_of(model, logits),
+        output_names(model, logits.shape[1]),
         beginnings,
         beginnings.checked(starts),
-        experts_for(grey.shape[1:], experts),
+        experts_for(_WHO, grey.shape[1:], experts),
         tuple(code + ([f"starts={list(starts)!r}"] if starts is not None else [])),
         experts,
         preparation,

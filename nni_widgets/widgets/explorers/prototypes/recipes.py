@@ -26,10 +26,11 @@ from nni_widgets.engine.synthesis import (
 )
 from nni_widgets.errors import invalid
 from nni_widgets.params import Declared, as_code, param, params
-from nni_widgets.widgets.explorers.prototypes.experts import Density
+from nni_widgets.widgets.explorers.prototypes.experts import NOBODY, Density
+from nni_widgets.widgets.parts.copied import Names
 from nni_widgets.widgets.parts.objective import steps_a_frame
 
-ZERO, CLASS_MEAN, NOBODY = "zero", "class mean", "none"
+ZERO, CLASS_MEAN = "zero", "class mean"
 _SHAKING = (Jitter(2), Rotate(5.0))
 
 
@@ -90,10 +91,10 @@ class Recipe:
             parts[owner] = parts[owner].replace(**{name: value})
         return Recipe(**parts)
 
-    def code(self) -> list[str]:
+    def code(self, names: Names) -> list[str]:
         """The parameters that are not at their default, as arguments in code."""
         return [
-            f"{each.name}={as_code(getattr(part, each.name))}"
+            f"{each.name}={names.method(getattr(part, each.name))}"
             for part in (self.aim, self.priors, self.making)
             for each in params(part)
             if getattr(part, each.name) != each.default

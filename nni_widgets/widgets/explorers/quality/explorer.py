@@ -225,6 +225,8 @@ class QualityExplorer(Scaffold[Played | Slid]):
         for at, (view, made) in enumerate(zip(self._views, shown.made, strict=False)):
             view.paint(made, made.heatmap(), words=None if isinstance(shown, Played) else
                        f"changed by {number(shown.change(at))}")  # fmt: skip
+        for view in self._views[len(shown.made) :]:
+            view.dim()
 
     def _tell(self, outcome: Outcome[Played | Slid]) -> None:
         shown = outcome.value

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from nni_widgets.engine.methods.base import Method, Result, logits_of
+from nni_widgets.engine.methods.base import Method, Result, logits_of, model_lock
 from nni_widgets.engine.methods.baselines import Constant
 from nni_widgets.engine.methods.fills import FILLS, Fill, as_fill, filled
 from nni_widgets.engine.metrics.base import Subject, places
@@ -141,7 +141,7 @@ class Referee:
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
-        self._last: Last[_Arena] = Last()
+        self._last: Last[_Arena] = Last(model)
 
     def play(
         self, x: Tensor, target: Target, methods: Methods, game: Game, chosen: Sequence[Place]
@@ -172,7 +172,8 @@ class _Arena:
         self._model, self._target, self._methods, self._game = model, target, methods, game
         self._patches = Patches(WHO, x, game.patch)
         self._fill = filled(WHO, game.fill, x)
-        self._subject = Subject(model, x, methods[0][1], target)
+        with model_lock:
+            self._subject = Subject(model, x, methods[0][1], target)
         self._most = min(game.n_patches, self._patches.count)
         self.players: list[Player] = []
         self.made: list[Explanation] = []
@@ -196,14 +197,16 @@ class _Arena:
         """The model's answer to what the user has left of the picture."""
         order = torch.tensor(mine.order, dtype=torch.long)
         picture = self._without(order, torch.tensor([len(order)]))
-        logits = logits_of(WHO, self._model, picture)
+        with model_lock:
+            logits = logits_of(WHO, self._model, picture)
         result = Result(torch.zeros_like(picture), self._subject.selection, logits, passes=1)
         return explanation_of(self._model, picture, self._subject.method, result)
 
     def _enter(self, name: str, method: Method) -> None:
         """Let a method explain the picture, and remove the patches in its order."""
         x = self._subject.x
-        new = Subject(self._model, x, method, self._target) if self.players else self._subject
+        with model_lock:
+            new = Subject(self._model, x, method, self._target) if self.players else self._subject
         relevance = self._patches.sums(places(new.attribution))[0]
         order = relevance.argsort(descending=True, stable=True)[: self._most]
         self.made.append(explanation_of(self._model, x, method, new.result))
@@ -224,7 +227,8 @@ class _Arena:
         """Somebody who removes patches in this order, with f without the first 0, 1, … of them."""
         pictures = self._without(order, torch.arange(len(order) + 1))
         sample = torch.zeros(len(pictures), dtype=torch.long)
-        curve = self._subject.scores(pictures, sample, self._game.of == "probability")
+        with model_lock:
+            curve = self._subject.scores(pictures, sample, self._game.of == "probability")
         return Player(name, tuple(order.tolist()), curve.cpu())
 
     def _without(self, order: Tensor, counts: Tensor) -> Tensor:

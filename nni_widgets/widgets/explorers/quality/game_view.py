@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Sequence
+from operator import index
 
 import ipywidgets as widgets
 
@@ -185,7 +186,7 @@ def _checked(places: Sequence[Place], most: int) -> tuple[Place, ...]:
     """Rows and columns of patches, no one twice; raises ``ValueError`` for anything else."""
     expected = f"at most {most} different (row, column)"
     try:
-        given = tuple((int(row), int(column)) for row, column in places)
+        given = tuple((index(row), index(column)) for row, column in places)
     except (TypeError, ValueError) as error:
         action = "Try [(0, 0), (0, 1)]"
         raise invalid(WHO, "chosen", expected, repr(places), action) from error

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from nni_widgets.engine.methods.base import Result, logits_of
+from nni_widgets.engine.methods.base import Result, logits_of, model_lock
 from nni_widgets.engine.metrics.base import Subject
 from nni_widgets.engine.targets import Target
 from nni_widgets.errors import invalid
@@ -39,7 +39,8 @@ class Slide(Declared):
 class Slid:
     """The picture at a shift, the maps there, and how far they have changed at shifts so far.
 
-    ``changes`` has, for each shift that was visited, ‖R(x) − R(x′)‖₁ / ‖x − x′‖₂ of each method.
+    ``changes`` has, for each shift that was visited, ‖R(x) − R(x′)‖₁ / ‖x − x′‖₂ of each method
+    that is ``made`` there.
     """
 
     slide: Slide
@@ -53,12 +54,12 @@ class Slid:
 
     def change(self, number: int) -> float:
         """How far the map of a method has changed at this shift."""
-        return self.changes.get(self.shift, (0.0,) * len(self.names))[number]
+        return self.changes[self.shift][number]
 
     def largest(self, number: int) -> tuple[float, int]:
-        """The largest change of a method so far, and the shift where it is."""
-        found = [(values[number], shift) for shift, values in self.changes.items()]
-        return max(found, key=lambda each: each[0], default=(0.0, 0))
+        """The largest change of a method so far, and the shift where it is, the shortest one."""
+        found = [(v[number], shift) for shift, v in self.changes.items() if number < len(v)]
+        return max(found, key=lambda each: (each[0], -abs(each[1]), each[1]), default=(0.0, 0))
 
 
 class Rail:
@@ -66,7 +67,7 @@ class Rail:
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
-        self._last: Last[_Ride] = Last()
+        self._last: Last[_Ride] = Last(model)
 
     def go(
         self, x: Tensor, target: Target, methods: Methods, slide: Slide, seen: Sequence[int]
@@ -82,17 +83,16 @@ class Rail:
         shift, before = seen[-1], [each for each in seen[:-1] if each != seen[-1]]
         of = len(methods) + len(before)
         names = tuple(name for name, _ in methods)
-        known = {each: ride.changes[each] for each in seen if each in ride.changes}
+        known = {each: ride.changes(each) for each in before if ride.knows(each)}
         answer, made = ride.answer(shift), []
         for number in range(len(methods)):
             made.append(ride.explanation(number, shift, answer))
-            if number == len(methods) - 1:
-                known[shift] = ride.change(shift)
+            known[shift] = ride.changes(shift, number + 1)
             now = Slid(slide, shift, ride.distance(shift), answer, names, tuple(made), dict(known),
                        ride.passes)  # fmt: skip
             yield now, number + 1, of
         for done, each in enumerate(before, len(methods) + 1):
-            known[each] = ride.change(each)
+            known[each] = ride.changes(each)
             yield replace(now, changes=dict(known), passes=ride.passes), done, of
 
 
@@ -106,16 +106,18 @@ class _Ride:
             given = f"'down' for x of shape {tuple(x.shape)}"
             raise invalid(WHO, "along", "'across' where there is no height", given, "Choose across")
         self._model, self._x, self._slide = model, x.detach(), slide
-        self._subjects = [Subject(model, x, method, target) for _, method in methods]
+        with model_lock:
+            self._subjects = [Subject(model, x, method, target) for _, method in methods]
         self._low = picture_range(model, x)[0]
         self._maps: dict[tuple[int, int], Tensor] = {}
-        self.changes: dict[int, tuple[float, ...]] = {}
+        self._changes: dict[tuple[int, int], float] = {}
         self.passes = float(len(methods))
 
     def answer(self, shift: int) -> Explanation:
         """The model's answer to the picture at this shift."""
         picture, first = self._picture(shift), self._subjects[0]
-        logits = logits_of(WHO, self._model, picture)
+        with model_lock:
+            logits = logits_of(WHO, self._model, picture)
         self.passes += 1
         result = Result(torch.zeros_like(picture), first.selection, logits, passes=1)
         return explanation_of(self._model, picture, first.method, result)
@@ -131,15 +133,20 @@ class _Ride:
         """‖x − x′‖₂."""
         return float((self._picture(shift).double() - self._x.double()).norm())
 
-    def change(self, shift: int) -> tuple[float, ...]:
-        """‖R(x) − R(x′)‖₁ / ‖x − x′‖₂ of each method; 0 where x′ is x."""
-        if shift not in self.changes:
+    def knows(self, shift: int) -> bool:
+        """Whether the change of every map there is known."""
+        return all((number, shift) in self._changes for number in range(len(self._subjects)))
+
+    def changes(self, shift: int, count: int | None = None) -> tuple[float, ...]:
+        """‖R(x) − R(x′)‖₁ / ‖x − x′‖₂ of the first methods, or of all; 0 where x′ is x."""
+        return tuple(self._change(number, shift) for number in range(len(self._subjects))[:count])
+
+    def _change(self, number: int, shift: int) -> float:
+        if (number, shift) not in self._changes:
             distance = self.distance(shift)
-            numbers = range(len(self._subjects))
-            self.changes[shift] = tuple(
-                self._changed(number, shift) / distance if distance else 0.0 for number in numbers
-            )
-        return self.changes[shift]
+            changed = self._changed(number, shift) / distance if distance else 0.0
+            self._changes[number, shift] = changed
+        return self._changes[number, shift]
 
     def _changed(self, number: int, shift: int) -> float:
         before = self._subjects[number].attribution

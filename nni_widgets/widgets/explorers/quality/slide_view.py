@@ -84,9 +84,10 @@ class SlideView:
         moved = slid.moved
         self._picture.entitle(f"moved by {slid.shift} px {way(slid)}")
         self._picture.paint(moved.x[0], moved.low, moved.high)
-        numbers = range(len(slid.names))
+        to_come = [0.0] * (len(slid.names) - len(slid.made))
         self._bars.show(
-            [slid.change(each) for each in numbers], [slid.largest(each)[0] for each in numbers]
+            [slid.change(each) for each in range(len(slid.made))] + to_come,
+            [slid.largest(each)[0] for each in range(len(slid.names))],
         )
         self._sizes.value = _table(slid)
         self._words.value = f'<p role="status">{html.escape(in_words(slid))}</p>'
@@ -138,8 +139,8 @@ def _table(slid: Slid) -> str:
     rows = []
     for number_, name in enumerate(slid.names):
         largest, shift = slid.largest(number_)
-        now = number(slid.change(number_), digits=3)
-        cells = html.escape(name), now, number(largest, digits=3), signed(shift)
+        now = number(slid.change(number_)) if number_ < len(slid.made) else "…"
+        cells = html.escape(name), now, number(largest), signed(shift)
         rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
     head = ("", "now", "largest so far", "at")
     titles = "".join(f'<th scope="col">{title}</th>' for title in head)

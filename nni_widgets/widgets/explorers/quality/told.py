@@ -53,7 +53,7 @@ def _of_slide(slid: Slid) -> str:
 
 
 def npz_of(shown: Played | Slid) -> bytes:
-    """The curves and orders, or the changes at every shift."""
+    """The curves and orders, or the changes at every shift, NaN where one is still to come."""
     if isinstance(shown, Played):
         others = {} if shown.chance is None else {"random_curve": shown.chance.curve}
         return npz(
@@ -64,7 +64,9 @@ def npz_of(shown: Played | Slid) -> bytes:
             **others,
         )
     shifts = sorted(shown.changes)
-    changes = torch.tensor([shown.changes[shift] for shift in shifts])
+    changes = torch.full((len(shifts), len(shown.names)), torch.nan)
+    for row, shift in zip(changes, shifts, strict=True):
+        row[: len(shown.changes[shift])] = torch.tensor(shown.changes[shift])
     return npz(shifts=torch.tensor(shifts), changes=changes)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nni_widgets.engine.methods import Method
+from nni_widgets.engine.methods.base import model_lock
 from nni_widgets.engine.metrics import Randomisation, layers_from_top, randomised
 from nni_widgets.engine.targets import Target
 from nni_widgets.errors import UnsupportedOperation
@@ -16,6 +17,7 @@ from nni_widgets.params import Declared, param
 from nni_widgets.pictures.explain import Explanation, explanation_of
 from nni_widgets.session import Step
 from nni_widgets.widgets.parts.last import Last
+from nni_widgets.widgets.parts.weights import state_of
 
 _MOST_BYTES = 256 * 2**20
 
@@ -101,15 +103,19 @@ class Copies:
     """The copies of a model with layers drawn anew: all of them, or the last if they are large."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._model = model
+        self._model, self._state = model, state_of(model)
         self._made: dict[tuple[bool, int, int], nn.Module] = {}
         self._bytes = sum(each.numel() * each.element_size() for each in model.parameters())
 
     def of(self, x: Tensor, level: int, check: Check) -> nn.Module:
         """The copy with this many layers drawn anew."""
+        if self._state != (state := state_of(self._model)):
+            self._made.clear()
+            self._state = state
         key = check.independent, check.seed, level
         if key not in self._made:
-            made = randomised(self._model, x, level, check.seed, check.independent)
+            with model_lock:
+                made = randomised(self._model, x, level, check.seed, check.independent)
             if self._bytes * (len(self._made) + 1) > _MOST_BYTES:
                 self._made.clear()
             self._made[key] = made
@@ -123,12 +129,12 @@ class Checks:
         self._model, self._methods = model, methods
         self._copies = Copies(model)
         self._layers: dict[torch.Size, tuple[str, ...]] = {}
-        self._trained: Last[_Known] = Last()
-        self._forgetful: Last[_Known] = Last()
+        self._trained: Last[_Known] = Last(model)
+        self._forgetful: Last[_Known] = Last(model)
 
     def steps(self, x: Tensor, target: Target, check: Check, level: int) -> Iterator[Step[Checked]]:
         """First the maps of the trained network and those at ``level``, then at all levels."""
-        layers = self._layers_of(x)
+        layers = self.layers_of(x)
         work = _Work(
             self._model,
             self._methods,
@@ -143,10 +149,13 @@ class Checks:
         )
         return work.steps()
 
-    def _layers_of(self, x: Tensor) -> tuple[str, ...]:
-        if x.shape not in self._layers:
-            self._layers[x.shape] = layers_from_top(self._model, x)
-        return self._layers[x.shape]
+    def layers_of(self, x: Tensor) -> tuple[str, ...]:
+        """What the layers that can be drawn anew are called, from the top."""
+        with model_lock:
+            if x.shape not in self._layers:
+                names = layers_from_top(self._model, x)
+                self._layers[x.shape] = tuple(name or "the model itself" for name in names)
+            return self._layers[x.shape]
 
 
 @dataclass(eq=False)

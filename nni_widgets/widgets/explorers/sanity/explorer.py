@@ -76,12 +76,14 @@ class SanityExplorer(Scaffold[Checked]):
 
     @property
     def n_layers(self) -> int:
-        """How many layers are drawn anew, from the top. To set it waits for the picture."""
+        """How many layers are drawn anew, from the top."""
         return self._layers.value
 
     @n_layers.setter
     def n_layers(self, number: int) -> None:
-        self.drain()
+        current = self._source.current()
+        if current is not None:
+            self._layers.fit(len(self._checks.layers_of(current[1])) + 1, self.n_layers)
         self._layers.value = number
 
     @property

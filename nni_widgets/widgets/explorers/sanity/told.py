@@ -39,7 +39,7 @@ def drawn_anew(shown: Checked) -> str:
 def answer(shown: Checked) -> str:
     """Which maps stay alike although every layer is drawn anew."""
     if not shown.complete:
-        return "The layers are still being drawn anew …"
+        return "Not every layer has been drawn anew yet."
     last = {name: fate.likeness[-1] for name, fate in shown.fates.items()}
     alike = {name: value for name, value in last.items() if value is not None and value >= _ALIKE}
     check = shown.check

@@ -30,6 +30,7 @@ from nni_widgets.widgets.parts.pad import DrawingPad
 from nni_widgets.widgets.parts.panel import ParameterPanel
 from nni_widgets.widgets.parts.quiet import Quiet
 from nni_widgets.widgets.parts.subject import Subject
+from nni_widgets.widgets.parts.weights import state_of
 
 _MEAN = "mean"  # a drop-down takes None for nothing chosen
 _ANY_CLASS: tuple[tuple[str, int | str], ...] = (
@@ -195,7 +196,8 @@ class Asking(Live[Doubted]):
             return None
         key, x = current
         selected = Selected(self._moving, self._other.value, self._asked, self.target)
-        return request_of((key, selected), partial(self._work, x, selected))
+        known = key, selected, state_of(self._model)
+        return request_of(known, partial(self._work, x, selected))
 
     def _offer(self, classes: tuple[str, ...]) -> None:
         """Let one of these classes be explained."""
@@ -229,7 +231,7 @@ class Asking(Live[Doubted]):
             names.method(self.source),
             names.method(as_method(self.method)),
             *([] if self.target is None else [f"target={self.target!r}"]),
-            *self._beside.arguments(self.towards, self.morph),
+            *self._beside.arguments(self.towards, self.morph, names),
         ]
         made = opened(f"{self.opener}({', '.join(arguments)})", self._settings(names))
         prepare = self._subject.preparation + prepare

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 from nni_widgets.errors import invalid
 from nni_widgets.pictures.explain import class_names
+from nni_widgets.widgets.parts.copied import Names
 from nni_widgets.widgets.parts.samples import checked_labels
 from nni_widgets.zoo import data
 
 _DIGIT = (1, 28, 28)
 _HELD_OUT = 2000
+_TOWARDS = "towards"
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,11 +40,16 @@ class Beside:
         """How many pictures there are to morph towards."""
         return 0 if self.towards is None else len(self.towards)
 
-    def arguments(self, other: int, morph: float) -> list[str]:
+    def arguments(self, other: int, morph: float, names: Names) -> list[str]:
         """The arguments of the opener, as code, if this one is the other picture."""
-        towards = f"towards={self.towards_code}[{other}:{other + 1}]"
-        held_out = f"held_out={self.held_out_code}"
-        return [towards] * bool(self.towards_code and morph) + [held_out] * bool(self.held_out_code)
+        made = []
+        if self.towards_code and morph:
+            if self.towards_code == _TOWARDS:
+                names.function(self.towards, _TOWARDS)
+            made.append(f"towards={self.towards_code}[{other}:{other + 1}]")
+        if self.held_out_code:
+            made.append(f"held_out={names.function(self.held_out, self.held_out_code)}")
+        return made
 
 
 def beside(
@@ -61,7 +68,7 @@ def beside(
     code, first = "", 0
     if towards is not None:
         _check_pictures("towards", towards, known)
-        code = "towards"
+        code = _TOWARDS
     elif x is not None and len(x) > 1:
         towards, code, first = x, x_code, 1
     elif reads_digits:
@@ -82,14 +89,21 @@ def _checked(held_out: Sequence[Any], known: tuple[int, ...] | None) -> tuple[Te
     if not isinstance(held_out, (tuple, list)) or len(held_out) != 2:
         expected, action = "two tensors, pictures and labels", "Give (pictures, labels)"
         raise invalid("explore_uncertainty", "held_out", expected, repr(held_out)[:60], action)
-    pictures, labels = held_out
+    pictures, given = held_out
     _check_pictures("held_out", pictures, known)
-    return pictures, torch.tensor(checked_labels(labels, len(pictures)))
+    labels = checked_labels(given, len(pictures))
+    if labels is None or len(pictures) < 2:
+        expected = "pictures with labels, one at least to fit and one to judge"
+        shown = f"{len(pictures)} pictures {'without' if labels is None else 'with'} labels"
+        raise invalid("explore_uncertainty", "held_out", expected, shown, "Give more")
+    return pictures, torch.tensor(labels)
 
 
 def _check_pictures(what: str, pictures: Any, known: tuple[int, ...] | None) -> None:
     is_batch = isinstance(pictures, Tensor) and pictures.ndim > 1 and len(pictures) > 0
-    if not is_batch or known not in (None, tuple(pictures.shape[1:])):
+    fits = is_batch and pictures.is_floating_point()
+    if not fits or known not in (None, tuple(pictures.shape[1:])):
         expected = "a batch of pictures (N, ...) like x"
-        shown = f"shape {tuple(pictures.shape)}" if isinstance(pictures, Tensor) else repr(pictures)
+        is_tensor = isinstance(pictures, Tensor)
+        shown = f"{pictures.dtype} {tuple(pictures.shape)}" if is_tensor else repr(pictures)
         raise invalid("explore_uncertainty", what, expected, shown[:60], "Leave it out")

@@ -14,7 +14,8 @@ from nni_widgets.engine.methods.base import AnyMethod, as_method
 from nni_widgets.engine.uncertainty import Prediction, Source, UncertainAttribution
 from nni_widgets.errors import invalid
 from nni_widgets.params import as_code
-from nni_widgets.pictures.explain import default_method, picture_range
+from nni_widgets.pictures.explain import default_method, output_names, picture_range
+from nni_widgets.pictures.numbers import number
 from nni_widgets.pictures.render import picture_png
 from nni_widgets.session import Outcome
 from nni_widgets.widgets.explorers.uncertainty import told
@@ -35,7 +36,6 @@ from nni_widgets.widgets.explorers.uncertainty.settings import (
     source_for,
 )
 from nni_widgets.widgets.explorers.uncertainty.work import Doubted, HeldOut
-from nni_widgets.widgets.parts.classes import classes_of
 from nni_widgets.widgets.parts.controls import button
 from nni_widgets.widgets.parts.files import npz
 from nni_widgets.widgets.parts.maps import PictureView
@@ -146,7 +146,7 @@ class UncertaintyExplorer(Asking):
 
     def _paint(self, shown: Doubted) -> None:
         prediction = self._tempered(shown.prediction)
-        self._offer(classes_of(self._model, prediction.logits[0]))
+        self._offer(output_names(self._model, prediction.logits[0].shape[1]))
         self._moved.entitle(str(shown.motion))
         levels = picture_range(self._model, shown.x)
         self._moved.paint(shown.x[0], *levels)
@@ -184,6 +184,8 @@ class UncertaintyExplorer(Asking):
         said = [told.answer(prediction, self._classes), told.doubt(prediction, len(self._classes))]
         if shown.dirichlet is not None:
             said.append(told.evidence(shown.dirichlet, self._classes))
+        if self.temperature != 1:
+            said.append(f"At temperature {number(self.temperature)}; the maps are those at 1.")
         return said
 
     def _show_nothing(self) -> None:
@@ -297,8 +299,9 @@ def explore_uncertainty(
         preparation = f'model = nni.models.load("{_MODEL}")\n'
     about = subject(who, model, x, None, strokes=strokes, labels=labels, names=names, large=large)
     about = replace(about, preparation=about.preparation or preparation)
+    _, picture = about.source.current() or (None, None)
     question = Question(
-        cause=source_for(about.model) if source is None else source,
+        cause=source_for(about.model, picture) if source is None else source,
         method=default_method(about.model) if method is None else as_method(method),
     )
     pictures = beside(about.model, x, names[1], towards, held_out)

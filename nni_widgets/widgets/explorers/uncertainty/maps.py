@@ -108,23 +108,30 @@ def _statistics(maps: UncertainAttribution, classes: Sequence[str]) -> Iterator[
             (maps.agreement, "max"),
         )
     )
-    size = mean.abs()
+    size = maps.mean.abs()
     strong = size > _STRONG * size.max()
+    several = size.ndim > 2 and size.shape[1] > 1
+    numbers = "channels of pixels" if several else "pixels"
+    titles = (
+        ("deviation, top channel", "agreement, top channel")
+        if several
+        else ("standard deviation", "agreement of signs")
+    )
     title = f"mean {method.title} for {target_of(maps, classes)}"
     total = (
         f"The mean of {maps.done} of {maps.of}; its sum is {number(float(mean.sum()), digits=2)}."
     )
     yield Shown(mean, scale_of(mean, signed=method.signed), title, total)
-    ratio = float((deviation / size)[strong].mean()) if bool(strong.any()) else 0.0
+    ratio = float((maps.deviation / size)[strong].mean()) if bool(strong.any()) else 0.0
     spread = f"Where the mean is strong, the spread is {percent(ratio)} of it."
-    yield Shown(deviation, scale_of(deviation, signed=False), "standard deviation", spread)
+    yield Shown(deviation, scale_of(deviation, signed=False), titles[0], spread)
     reliable = (
-        float((agreement >= _RELIABLE)[strong].double().mean()) if bool(strong.any()) else 0.0
+        float((maps.agreement >= _RELIABLE)[strong].double().mean()) if bool(strong.any()) else 0.0
     )
     agreed = (
-        f"Where the mean is strong: {_RELIABLE:g} or more in {percent(reliable)} of the pixels."
+        f"Where the mean is strong: {_RELIABLE:g} or more in {percent(reliable)} of the {numbers}."
     )
-    yield Shown(agreement, Scale(1.0, signed=False), "agreement of signs", agreed)
+    yield Shown(agreement, Scale(1.0, signed=False), titles[1], agreed)
 
 
 def _doubt(entropy: Explanation) -> Shown:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
+from operator import index
 from typing import Any, Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from nni_widgets.engine.checks import check_model
 from nni_widgets.engine.methods import (
     LRP,
     METHODS,
@@ -15,8 +19,8 @@ from nni_widgets.engine.methods import (
     IntegratedGradients,
     Occlusion,
 )
-from nni_widgets.engine.methods.base import AnyMethod
-from nni_widgets.engine.uncertainty import Ensemble, InputNoise, MCDropout, Source
+from nni_widgets.engine.methods.base import AnyMethod, model_lock
+from nni_widgets.engine.uncertainty import Ensemble, InputNoise, MCDropout, Source, Thinned
 from nni_widgets.errors import invalid
 from nni_widgets.params import Declared, param
 from nni_widgets.widgets.explorers.uncertainty.motion import Motion
@@ -66,18 +70,35 @@ class Selected:
     target: Explained
 
 
-def source_for(model: nn.Module) -> Source:
+def source_for(model: nn.Module, x: Tensor | None) -> Source:
     """The source that suits a model: its members, its dropout, or noise in the picture."""
     if hasattr(model, "members"):
         return Ensemble()
     drops = [part for part in model.modules() if "Dropout" in type(part).__name__]
-    return MCDropout() if any(getattr(part, "p", 0) for part in drops) else InputNoise()
+    has_dropout = any(getattr(part, "p", 0) for part in drops) or _calls_dropout(model, x)
+    return MCDropout() if has_dropout else InputNoise()
+
+
+def _calls_dropout(model: nn.Module, x: Tensor | None) -> bool:
+    """Whether its forward calls dropout as a function; what else is wrong, the explorer says."""
+    if x is None:
+        return False
+    thinned = Thinned(model)
+    with suppress(Exception), model_lock, torch.inference_mode(False), torch.no_grad():
+        check_model("explore_uncertainty", model)
+        thinned(x[:1].clone())
+    return thinned.met > 0
 
 
 def checked_target(target: Any) -> Explained:
     """The target, if it is a class, ``"each"`` or ``None``; else raises ``ValueError``."""
-    plain = isinstance(target, int) and not isinstance(target, bool)
-    if not plain and target not in (None, "each"):
+    if target is None or (isinstance(target, str) and target == "each"):
+        return target  # type: ignore[return-value]
+    try:
+        number = None if isinstance(target, bool) else index(target)
+    except TypeError:
+        number = None
+    if number is None:
         expected, action = 'a class, None or "each"', "Try None, the class of the mean prediction"
         raise invalid("UncertaintyExplorer", "target", expected, repr(target), action)
-    return target  # type: ignore[no-any-return]
+    return number

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from nni_widgets.engine.checks import check_input
 from nni_widgets.engine.methods.base import model_lock
 from nni_widgets.engine.uncertainty import (
     Averaged,
@@ -89,13 +90,13 @@ class Work:
         self, model: nn.Module, towards: Tensor | None, held_out: tuple[Tensor, Tensor] | None
     ) -> None:
         self._model, self._towards, self._pictures = model, towards, held_out
-        self.evidential = hasattr(model, "evidence")
+        self.evidential = isinstance(getattr(model, "evidence", None), str)
         self._answering = Believed(model) if self.evidential else model
-        self._prediction: Last[Prediction] = Last()
-        self._maps: Last[UncertainAttribution] = Last()
-        self._entropy: Last[Explanation] = Last()
-        self._curve: Last[tuple[Prediction, Dirichlet | None]] = Last()
-        self._held_out: HeldOut | None = None
+        self._prediction: Last[Prediction] = Last(model)
+        self._maps: Last[UncertainAttribution] = Last(model)
+        self._entropy: Last[Explanation] = Last(model)
+        self._curve: Last[tuple[Prediction, Dirichlet | None]] = Last(model)
+        self._last_held_out: Last[HeldOut] = Last(model)
 
     def __call__(self, x: Tensor, selected: Selected) -> Iterator[Step[Doubted]]:
         """The steps, the first one soon."""
@@ -108,6 +109,11 @@ class Work:
         for share in self._ask_held_out(mixed):
             yield Step(shown, _part(_HELD_OUT_FROM, _WHOLE - 1, share), _WHOLE)
         yield Step(replace(shown, held_out=self._held_out), _WHOLE, _WHOLE)
+
+    @property
+    def _held_out(self) -> HeldOut | None:
+        """The answers to the pictures held out, if they are known."""
+        return None if self._pictures is None else self._last_held_out.get(None, self._pictures[1])
 
     def _answered(self, mixed: Tensor, selected: Selected) -> Stage:
         """The answers of the samples to the turned picture, and what is known from before."""
@@ -227,11 +233,14 @@ class Work:
         logits: list[Tensor] = []
         together = min(_HELD_OUT_AT_ONCE, max(1, _NUMBERS_AT_ONCE // pictures[0].numel()))
         for some in pictures.split(together):
+            given = some.to(like)
+            check_input("explore_uncertainty, held_out", self._model, given)
             with model_lock, torch.inference_mode(False), torch.no_grad():
-                answers = self._answering(some.to(like))
+                answers = self._answering(given)
                 logits.append(answers.detach().to("cpu", torch.float64))
+            check_labels(labels, answers.shape[1])
             yield sum(map(len, logits)) / len(pictures)
-        self._held_out = HeldOut(torch.cat(logits), labels.cpu())
+        self._last_held_out.keep(None, labels, HeldOut(torch.cat(logits), labels))
 
 
 def check_classes(prediction: Prediction) -> None:
@@ -239,6 +248,14 @@ def check_classes(prediction: Prediction) -> None:
     if prediction.logits.shape[2] == 1:
         expected, action = "several logits", "Give it a logit for each of its two answers"
         raise invalid("UncertaintyExplorer", "the model's output", expected, "one", action)
+
+
+def check_labels(labels: Tensor, count: int) -> None:
+    """Raise ``ValueError`` unless the labels of the pictures held out are among so many classes."""
+    wrong = labels[(labels < 0) | (labels >= count)].tolist()
+    if wrong:
+        expected, action = f"from 0 to {count - 1}", "Give the labels that the model has"
+        raise invalid("explore_uncertainty", "the labels held out", expected, wrong[0], action)
 
 
 def _all_but_the_angle(motion: Motion, source: Source) -> tuple[object, ...]:
