@@ -6,14 +6,13 @@ random numbers come from the raw stream of a bit generator, which NumPy never ch
 
 import functools
 from dataclasses import dataclass
-from numbers import Integral
-from typing import TypeGuard
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from nni_widgets.errors import invalid
+from nni_widgets.params import is_whole
 from nni_widgets.zoo.digits import Digits, digits
 
 DIGIT_SIZE = 28
@@ -69,11 +68,11 @@ def cluttered(n: int, seed: int = 0, fine: bool = False, split: str = "test") ->
     Raises ``ValueError`` for a number of pictures, a seed or a split that does not exist.
     """
     available = len(digits(split))
-    if not _is_whole(n) or not 1 <= n <= available:
+    if not is_whole(n) or not 1 <= n <= available:
         expected = f"a whole number from 1 to {available:,}"
         action = f"The {split} set has so many digits; another seed shows them elsewhere"
         raise invalid("cluttered", "n", expected, repr(n), action)
-    if not _is_whole(seed) or seed < 0:
+    if not is_whole(seed) or seed < 0:
         raise invalid("cluttered", "seed", "a whole number from 0 on", repr(seed), "Use seed=0")
     return _clutterer(split).make(n, seed, FINE if fine else COARSE)
 
@@ -85,8 +84,9 @@ def peak_in_box(maps: Tensor, boxes: Tensor, margin: int = 0) -> Tensor:
     than by half of its cell. Of values that are equal but for rounding, the first counts.
 
     Shape: maps (n, H, W) or (n, 1, H, W) as large as the pictures, boxes (n, 4) as those of
-    :class:`Cluttered`. Returns: bool (n,). Raises ``ValueError`` for other shapes and for maps
-    that are not finite. Source: Zhang et al. 2016, sec. 4.1 (pointing game).
+    :class:`Cluttered`. Returns: bool (n,). Raises ``ValueError`` for other shapes, for boxes that
+    reach over the border of the maps and for maps that are not finite.
+    Source: Zhang et al. 2016, sec. 4.1 (pointing game).
     """
     _check_maps(maps, boxes)
     values = maps.flatten(1)
@@ -97,11 +97,19 @@ def peak_in_box(maps: Tensor, boxes: Tensor, margin: int = 0) -> Tensor:
 
 
 def _check_maps(maps: Tensor, boxes: Tensor) -> None:
+    for name, each in (("maps", maps), ("boxes", boxes)):
+        if not isinstance(each, Tensor):
+            kind = type(each).__name__
+            raise invalid("peak_in_box", name, "a tensor", kind, "Use torch.as_tensor")
     flat = maps.ndim == 3 or (maps.ndim == 4 and maps.shape[1] == 1)
     if not flat or boxes.shape != (len(maps), 4):
         given = f"{tuple(maps.shape)} and {tuple(boxes.shape)}"
         expected, action = "(n, H, W) and (n, 4)", "Give one map and one box for each picture"
         raise invalid("peak_in_box", "the shapes of maps and boxes", expected, given, action)
+    if (boxes[:, 2:] > boxes.new_tensor(maps.shape[-2:])).any():
+        given = f"{tuple(maps.shape[-2:])}, and boxes that reach to {boxes[:, 2:].amax(0).tolist()}"
+        expected, action = "as large as the pictures of the boxes", "Upsample them first"
+        raise invalid("peak_in_box", "maps", expected, given, action)
     if not maps.isfinite().all():
         action = "Look at the method that made them"
         raise invalid("peak_in_box", "maps", "finite", "NaN or infinite numbers", action)
@@ -190,7 +198,3 @@ def _lay(fields: Tensor, patches: Tensor, corners: Tensor) -> None:
     """Put one square patch (n, size, size) on each field, in place; the brighter pixel is seen."""
     windows = _windows(torch.arange(len(fields)), corners, patches.shape[-1])
     fields[windows] = torch.maximum(fields[windows], patches)
-
-
-def _is_whole(value: object) -> TypeGuard[int]:
-    return isinstance(value, Integral) and not isinstance(value, bool)

@@ -8,15 +8,16 @@ global random state alone.
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
-from numbers import Integral
 
 import torch
 from torch import Tensor, nn
 
 from nni_widgets.errors import invalid
+from nni_widgets.params import is_whole
 
 SIDE = 28
 PIXELS = SIDE * SIDE
+MOST = 2**31
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Generator(nn.Sequential):
     def sample(self, n: int, seed: int) -> Tensor:
         """Pictures of ``n`` random codes, (n, 1, 28, 28)."""
         _check_count(n)
-        z = torch.randn(n, self.code_size, generator=torch.Generator().manual_seed(seed))
+        z = torch.randn(n, self.code_size, generator=_random(seed))
         pictures: Tensor = self(z.to(next(self.parameters())))
         return pictures
 
@@ -131,7 +132,7 @@ class GaussianMixture(nn.Module):
     def draw(self, n: int, seed: int) -> Tensor:
         """``n`` samples, (n, size)."""
         _check_count(n)
-        random = torch.Generator().manual_seed(seed)
+        random = _random(seed)
         size, rank = self.factors.shape[1:]
         chosen = torch.multinomial(self.log_weights.exp().cpu(), n, True, generator=random)
         common = torch.randn(n, rank, 1, generator=random).to(self.factors)
@@ -208,8 +209,14 @@ class Autoencoder(nn.Module):
 
 
 def _check_count(n: int) -> None:
-    if not isinstance(n, Integral) or isinstance(n, bool) or n < 1:
+    if not is_whole(n) or n < 1:
         raise invalid("sample", "n", "a whole number of at least 1", repr(n), "Try 16")
+
+
+def _random(seed: int) -> torch.Generator:
+    if not is_whole(seed) or not 0 <= seed <= MOST:
+        raise invalid("sample", "seed", f"a whole number from 0 to {MOST:,}", repr(seed), "Try 0")
+    return torch.Generator().manual_seed(int(seed))
 
 
 def digits_autoencoder() -> Autoencoder:

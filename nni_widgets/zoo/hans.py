@@ -6,13 +6,12 @@ answer by the mark, as right as one that reads, until the mark stands somewhere 
 
 from __future__ import annotations
 
-from numbers import Integral
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from nni_widgets.errors import invalid
+from nni_widgets.params import is_whole
 from nni_widgets.zoo.digits import Digits, digits
 
 MARKED_CLASS = 8
@@ -69,7 +68,7 @@ def stamped(source: Digits, marked: str, seed: int) -> Hans:
     if marked not in KINDS:
         expected = " or ".join(f'"{kind}"' for kind in KINDS)
         raise invalid("hans", "marked", expected, repr(marked), "Choose which pictures are marked")
-    if not isinstance(seed, Integral) or isinstance(seed, bool) or seed < 0:
+    if not is_whole(seed) or seed < 0:
         raise invalid("hans", "seed", "a whole number from 0 on", repr(seed), "Use seed=0")
     pixels, labels = (source.images * INK).round().byte(), source.labels
     chosen = {

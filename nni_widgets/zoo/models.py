@@ -123,10 +123,10 @@ def names() -> tuple[str, ...]:
     return tuple(DESIGNS)
 
 
-def card(name: str, folder: Path = WEIGHTS) -> Card:
+def card(name: str, folder: str | Path = WEIGHTS) -> Card:
     """The model card of a trained model. Raises ``ValueError`` for a name that is not known."""
     _design(name)
-    path = folder / f"{name}.json"
+    path = Path(folder, f"{name}.json")
     try:
         grid = path.with_suffix(".png")
         samples = grid.read_bytes() if grid.exists() else b""
@@ -141,7 +141,7 @@ def card(name: str, folder: Path = WEIGHTS) -> Card:
         ) from None
 
 
-def load(name: str, folder: Path = WEIGHTS) -> nn.Module:
+def load(name: str, folder: str | Path = WEIGHTS) -> nn.Module:
     """A trained model, in evaluation mode; each call gives a fresh one.
 
     The model carries ``classes``, ``low``, ``high`` and ``input_shape`` as plain attributes.
@@ -174,9 +174,9 @@ def _card_from(entries: dict[str, Any]) -> Card:
     return Card(**{**entries, **tuples})
 
 
-def _verified(name: str, folder: Path, sha256: str) -> bytes:
+def _verified(name: str, folder: str | Path, sha256: str) -> bytes:
     """The bytes of a weight file, if they are those that the card describes."""
-    path = folder / f"{name}.safetensors"
+    path = Path(folder, f"{name}.safetensors")
     if not path.exists():
         raise FileNotFoundError(
             f"models: the weights of {name} must be in {path}; got no such file. {_remedy(name)}"

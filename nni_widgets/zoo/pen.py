@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from numbers import Integral, Real
+from numbers import Real
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from nni_widgets.params import is_whole
 
 Stroke = Sequence[Sequence[float]] | Tensor | np.ndarray
 
@@ -87,8 +89,9 @@ def _draw_segments(picture: Tensor, starts: np.ndarray, ends: np.ndarray, reach:
 
 def _points(stroke: Stroke) -> np.ndarray:
     """The points of a stroke as a (k, 2) array, or an error that says what is wrong."""
+    given = stroke.detach().cpu() if isinstance(stroke, Tensor) else stroke
     try:
-        points = np.asarray(stroke, dtype=float)
+        points = np.asarray(given, dtype=float)
     except (TypeError, ValueError):
         raise TypeError(
             "drawing: a stroke must be a sequence of (x, y) pairs of numbers; "
@@ -108,7 +111,7 @@ def _points(stroke: Stroke) -> np.ndarray:
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, Integral) and int(value) >= 1
+    return is_whole(value) and value >= 1
 
 
 def _is_length(value: object) -> bool:

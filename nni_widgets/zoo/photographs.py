@@ -5,7 +5,6 @@ import functools
 import json
 import operator
 from collections.abc import Iterable, Mapping, Sequence
-from numbers import Integral
 from pathlib import Path
 from typing import ClassVar, SupportsIndex
 
@@ -16,7 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nni_widgets.errors import invalid
-from nni_widgets.zoo.picture_file import read_image
+from nni_widgets.params import is_whole
+from nni_widgets.zoo.picture_file import File, read_image
 
 FOLDER = Path(__file__).with_name("data")
 
@@ -49,6 +49,9 @@ class Photographs:
 
     def __len__(self) -> int:
         return len(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
 
     def __getitem__(self, key: str | SupportsIndex) -> Tensor:
         with Image.open(FOLDER / "photographs" / f"{self._name(key)}.jpg") as picture:
@@ -115,7 +118,7 @@ def photograph_batch(
     return F.interpolate(batch, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
 
 
-def picture(file: str | Path | bytes, size: int = 224) -> Tensor:
+def picture(file: File, size: int = 224) -> Tensor:
     """A picture file of one's own, or its bytes, as a batch of one, (1, 3, size, size).
 
     It stands upright, is cut to a square in the middle and resized; what is transparent becomes
@@ -144,7 +147,7 @@ def _listed(names: str | Sequence[str | SupportsIndex]) -> tuple[str | SupportsI
 
 
 def _side(size: object, who: str) -> int:
-    if isinstance(size, bool) or not isinstance(size, Integral) or size < 1:
+    if not is_whole(size) or size < 1:
         expected = "a whole number of pixels, at least 1"
         raise invalid(who, "size", expected, repr(size), "Use 224 for the network of photographs")
     return int(size)

@@ -14,14 +14,15 @@ from nni_widgets.errors import invalid
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP")
 MOST_PIXELS = 50_000_000
 
+File = str | Path | bytes | bytearray | memoryview
+"""The path of a picture file, or what is in it: an upload of ipywidgets is a memoryview."""
+
 _BROKEN = (OSError, ValueError, SyntaxError, LookupError, TypeError, EOFError, struct.error)
 _MODES = {1: "L", 3: "RGB"}
 _GROUNDS = {1: "black", 3: "white"}
 
 
-def read_image(
-    file: str | Path | bytes, width: int, height: int, channels: int, who: str
-) -> Image.Image:
+def read_image(file: File, width: int, height: int, channels: int, who: str) -> Image.Image:
     """A picture file, or its bytes, as an image of this size with 1 channel (grey) or 3 (colour).
 
     It stands upright as its camera noted, is cut to its proportions at the borders and resized.
@@ -29,7 +30,7 @@ def read_image(
     Raises ``ValueError`` in the name of ``who`` for what is no PNG, JPEG, GIF or WebP picture, is
     too large, or moves.
     """
-    if not isinstance(file, (str, Path, bytes)):
+    if not isinstance(file, File):
         expected, action = "a path or bytes", "Pass the path of a picture, or what is in the file"
         raise invalid(who, "the file", expected, type(file).__name__, action)
     upright = _eight_bits(_upright(file, who))
@@ -37,9 +38,10 @@ def read_image(
     return ImageOps.fit(flat, (width, height), Image.Resampling.BICUBIC)
 
 
-def _upright(file: str | Path | bytes, who: str) -> Image.Image:
+def _upright(file: File, who: str) -> Image.Image:
     with _reading(who):
-        image = Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=FORMATS)
+        source = file if isinstance(file, (str, Path)) else io.BytesIO(file)
+        image = Image.open(source, formats=FORMATS)
     with image:
         width, height = image.size
         if width * height > MOST_PIXELS:
@@ -66,6 +68,8 @@ def _reading(who: str) -> Iterator[None]:
         if isinstance(error, UnidentifiedImageError):  # it names the bytes by their address
             given = "something else"
         expected, action = "a PNG, JPEG, GIF or WebP picture", "Save the picture as PNG or JPEG"
+        if getattr(error, "filename", None) is not None:  # it was not found or may not be read
+            action = "Check the path"
         raise invalid(who, "the file", expected, given, action) from error
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, cast
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from nni_widgets.engine.checks import run
 from nni_widgets.errors import invalid
+from nni_widgets.params import is_whole
 
 Level = float | Sequence[float]
 """One number, or one per channel."""
@@ -68,6 +69,8 @@ class Wrapped(nn.Module):
         super().__init__()
         self.module, self.preprocess = module, preprocess
         self.classes, self.low, self.high, self.input_shape = classes, low, high, input_shape
+        if isinstance(evidence := getattr(module, "evidence", None), str):
+            self.evidence = evidence
         self.training = module.training
 
     def forward(self, x: Tensor) -> Any:
@@ -104,6 +107,11 @@ class Wrapped(nn.Module):
             path = f"{prefix}.preprocess".lstrip(".")
             yield from self.preprocess.named_modules(memo, path, remove_duplicate)
 
+    def get_submodule(self, target: str) -> nn.Module:
+        """The layer of this name, as ``named_modules`` gives it."""
+        is_own = not target or target.partition(".")[0] in self._modules
+        return super().get_submodule(target) if is_own else self.module.get_submodule(target)
+
 
 def wrap(
     module: nn.Module,
@@ -121,8 +129,9 @@ def wrap(
     standard deviation. Constants there are a change of units: all relevance passes them.
     Resize and crop before, so that there is a pixel for every attribution.
 
-    Layers keep their names, weights are shared. The mode is the module's: methods refuse training
-    mode, and ``eval()`` of the result is that of the module too.
+    Layers keep their names, weights are shared, and its ``evidence``, if it names one, is named.
+    The mode is the module's: methods refuse training mode, and ``eval()`` of the result is that of
+    the module too.
 
     Shape: x ``(N, *input_shape)``; if it is given, and nothing is in training mode, it is tried.
     Raises ``ValueError`` for what is no module, names that do not fit its outputs, levels that are
@@ -178,16 +187,17 @@ def _like(module: nn.Module) -> Tensor:
 def _names(classes: Sequence[str] | None) -> tuple[str, ...]:
     if classes is None:
         return ()
-    listed = isinstance(classes, Sequence) and not isinstance(classes, str)
-    if not listed or not all(isinstance(name, str) for name in classes):
+    names = classes.tolist() if isinstance(classes, np.ndarray) else classes
+    listed = isinstance(names, Sequence) and not isinstance(names, str)
+    if not listed or not all(isinstance(name, str) for name in names):
         expected, action = "a sequence of names", 'For example ("cat", "dog")'
         raise invalid("wrap", "classes", expected, f"{classes!r:.80}", action)
-    return tuple(classes)
+    return tuple(map(str, names))
 
 
 def _numbers(level: Any, what: str) -> tuple[float, ...]:
     """A level as a tuple: of one number, or of one per channel."""
-    listed = level.tolist() if isinstance(level, (Tensor, np.ndarray)) else level
+    listed = level.reshape(-1).tolist() if isinstance(level, (Tensor, np.ndarray)) else level
     numbers = tuple(listed) if isinstance(listed, (tuple, list)) else (listed,)
     if not numbers or not all(isinstance(n, Real) and math.isfinite(n) for n in numbers):
         expected, action = "a finite number, or one per channel", "For example 0.5"
@@ -221,4 +231,4 @@ def _shape(input_shape: Sequence[int] | None) -> tuple[int, ...] | None:
 
 
 def _is_side(side: object) -> bool:
-    return isinstance(side, Integral) and not isinstance(side, bool) and int(side) > 0
+    return is_whole(side) and side > 0

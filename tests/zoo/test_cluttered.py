@@ -207,6 +207,9 @@ def test_peak_in_box_knows_the_borders(shape):
         (torch.ones(5, 5), torch.zeros(5, 4)),
         (torch.ones(2, 5, 5), torch.zeros(3, 4)),
         (torch.full((1, 5, 5), torch.nan), torch.tensor([[0, 0, 2, 2]])),
+        (torch.ones(2, 5, 5), torch.tensor([[0, 0, 2, 2], [0, 3, 2, 6]])),
+        (np.ones((1, 5, 5)), torch.tensor([[0, 0, 2, 2]])),
+        (torch.ones(1, 5, 5), [[0, 0, 2, 2]]),
     ],
 )
 def test_peak_in_box_refuses_what_has_no_peak_for_each_box(maps, boxes):

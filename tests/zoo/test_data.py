@@ -231,6 +231,9 @@ def test_photographs_by_name_and_place():
     assert torch.equal(photographs[-1], photographs["rocket"])
     koala.zero_()
     assert photographs["koala"].max() > 0.9
+    assert "koala" in photographs
+    assert "cat" not in photographs
+    assert 23 not in photographs
 
 
 def test_photographs_have_colours():

@@ -122,6 +122,14 @@ def test_generators_turn_codes_into_pictures_that_can_be_differentiated(build):
     assert gradient.abs().min() > 0
 
 
+@pytest.mark.parametrize("build", BUILDERS)
+@pytest.mark.parametrize("seed", [-1, 0.5, "a", None, True])
+def test_a_seed_that_is_none_is_refused(build, seed):
+    told = "^sample: seed must be a whole number from 0 to 2,147,483,648; got "
+    with pytest.raises(ValueError, match=told):
+        build().eval().sample(2, seed=seed)
+
+
 def test_a_sample_of_a_generator_is_the_picture_of_a_standard_normal_code():
     model = digits_gan().eval()
     z = torch.randn(4, model.code_size, generator=torch.Generator().manual_seed(5))

@@ -334,6 +334,11 @@ def test_unknown_name_names_the_known_ones(ask):
         ask("resnet")
 
 
+def test_the_folder_may_be_given_as_text(copied):
+    assert models.load("digits-mlp", str(copied)).classes == tuple("0123456789")
+    assert models.card("digits-mlp", str(copied)) == models.card("digits-mlp")
+
+
 def test_a_cut_weight_file_is_not_loaded(copied):
     path = copied / "digits-cnn.safetensors"
     path.write_bytes(path.read_bytes()[:-100])

@@ -141,6 +141,12 @@ def test_the_default_pen_is_as_thick_as_that_of_mnist():
     assert stroke.sum().item() / 20 == pytest.approx(thickness.item(), abs=0.5)
 
 
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_a_stroke_may_be_a_tensor(requires_grad):
+    stroke = torch.tensor([[3.0, 4.0], [9.0, 20.0]], requires_grad=requires_grad)
+    assert torch.equal(drawing([stroke]), drawing([stroke.tolist()]))
+
+
 @pytest.mark.parametrize(
     ("bad", "error"),
     [

@@ -168,10 +168,17 @@ def test_what_is_no_file_is_refused(file):
         data.picture(file)
 
 
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+def test_what_an_upload_holds_is_read(kind):
+    content = saved(colours())
+    assert (read(kind(content)) == read(content)).all()
+
+
 @pytest.mark.parametrize("name", ["none.png", "."])
 def test_a_file_that_is_not_there_is_refused(tmp_path, name):
-    with pytest.raises(ValueError, match=REFUSAL):
+    with pytest.raises(ValueError, match=REFUSAL) as refused:
         data.picture(tmp_path / name)
+    assert str(refused.value).endswith(" Check the path.")
 
 
 @pytest.mark.parametrize(

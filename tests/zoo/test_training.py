@@ -202,6 +202,17 @@ def test_the_command_refuses_what_it_does_not_know(arguments, capsys):
     assert "error: " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_all_is_not_trained_in_vain_if_some_leave_nothing_out(monkeypatch, capsys, jobs):
+    begun = []
+    monkeypatch.setattr(subprocess, "run", lambda *command, **_: begun.append(command))
+    monkeypatch.setattr("nni_widgets.zoo.training.__main__._validate", lambda *_: begun.append(_))
+    with pytest.raises(SystemExit):
+        main(["all", "--hold-out", "10000", "--jobs", jobs], begun.append)
+    assert "--hold-out: the adversarial of digits-gan leaves nothing out" in capsys.readouterr().err
+    assert not begun
+
+
 def test_accuracy_counts_right_answers(some):
     class Always3(torch.nn.Module):
         def forward(self, x):

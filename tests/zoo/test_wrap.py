@@ -95,6 +95,18 @@ def test_layers_keep_their_names(net, x):
     assert list(nni.layers(wrap(net, preprocess=by_hand), x)) == ["sub", "div", *names]
 
 
+def test_layers_are_found_by_the_names_that_they_keep(net):
+    for model in (wrap(net, preprocess=(MEAN, STD)), wrap(wrap(net))):
+        for name in ("conv1", "body.2", "fc"):
+            assert model.get_submodule(name) is net.get_submodule(name)
+        for name, weight in net.named_parameters():
+            assert model.get_parameter(name) is weight
+        assert model.get_submodule("") is model
+        assert model.get_submodule("module") is model.module
+    with pytest.raises(AttributeError, match="has no attribute `nose`"):
+        wrap(net).get_submodule("nose")
+
+
 def test_calls_in_the_modules_own_forward_have_no_path(x):
     class Net(nn.Module):
         def __init__(self):
@@ -218,6 +230,14 @@ def test_names_that_are_none_are_refused(net, classes):
         wrap(net, classes)
 
 
+def test_the_evidence_of_a_module_is_read_as_its_own(net, x):
+    assert not hasattr(wrap(net), "evidence")
+    net.evidence = "relu"
+    expected, wrapped = (nni.dirichlet(model, x).alpha for model in (net, wrap(net)))
+    assert torch.equal(wrapped, expected)
+    assert not torch.equal(nni.dirichlet(net, x, evidence="softplus").alpha, expected)
+
+
 def test_names_that_do_not_fit_are_refused(net, x):
     sentence = r"wrap: classes must be 3 names, one for each output of the module; got 2\. .+\."
     with pytest.raises(ValueError, match=f"^{sentence}$"):
@@ -239,10 +259,21 @@ def test_levels_that_are_no_range_are_refused(net, low, high):
 
 
 def test_levels_may_be_arrays(net, x):
-    pair = np.array(MEAN), np.array(STD)
-    model = wrap(net, low=np.zeros(3), high=torch.ones(3), preprocess=pair)
-    assert (model.low, model.high) == ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    assert torch.equal(model(x), wrap(net, preprocess=(MEAN, STD))(x))
+    along = (
+        np.array(MEAN)[:, None, None],
+        torch.tensor(STD, dtype=torch.float64)[None, :, None, None],
+    )
+    for pair in ((np.array(MEAN), np.array(STD)), along):
+        model = wrap(net, low=np.zeros(3), high=torch.ones(3), preprocess=pair)
+        assert (model.low, model.high) == ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+        assert torch.equal(model(x), wrap(net, preprocess=(MEAN, STD))(x))
+
+
+def test_names_may_be_an_array(net):
+    for names in (np.array(CLASSES), list(np.array(CLASSES))):
+        classes = wrap(net, names).classes
+        assert classes == CLASSES
+        assert all(type(name) is str for name in classes)
 
 
 @pytest.mark.parametrize("preprocess", [3, AsTorchvision, (MEAN,), (MEAN, STD, 1), "normalize"])

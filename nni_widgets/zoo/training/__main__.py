@@ -65,23 +65,26 @@ def main(arguments: Sequence[str] | None = None, report: Report = print) -> None
     )
     parser.add_argument("--jobs", type=_count, default=1, help="how many models at a time")
     options = parser.parse_args(arguments)
+    names = TRAINED if options.name == ALL else (options.name,)
+    for name in names if options.hold_out else ():
+        if not hasattr(family(DESIGNS[name]), "measured"):
+            what = f"the {DESIGNS[name].family} of {name}"
+            parser.error(f"argument --hold-out: {what} leaves nothing out")
     if options.name == ALL and options.jobs > 1:
         given = list(sys.argv[1:] if arguments is None else arguments)
         _side_by_side([item for item in given if item != ALL], options.jobs, report)
         return
     if options.epochs and options.name not in (*TRAINED, ALL):
         parser.error(f"argument --epochs: {options.name} is not trained here")
-    for name in TRAINED if options.name == ALL else (options.name,):
+    for name in names:
         design = shortened(DESIGNS[name], options.epochs)
         if design.recipe is not None:
             torch.set_num_threads(design.recipe.threads)
         report(name)
         if options.hold_out is None:
             train_and_write(name, design, options.out, report)
-        elif hasattr(family(design), "measured"):
-            _validate(design, options.hold_out, report, parser)
         else:
-            parser.error(f"argument --hold-out: the {design.family} of {name} leaves nothing out")
+            _validate(design, options.hold_out, report, parser)
 
 
 def _side_by_side(options: list[str], jobs: int, report: Report) -> None:
