@@ -180,6 +180,7 @@ def _page(
     for place, (name, tile) in enumerate(tiles.items()):
         left, top = width * (place % columns) + 7, height * (place // columns)
         shown = magnified(tile, max(1, _TILE // max(tile.size)))
+        shown.thumbnail((_TILE, _TILE))
         draw.text((left, top + 14), plain(name), INK, font, anchor="lm")
         page.paste(shown, (left, top + 26))
         draw.rectangle(

@@ -11,6 +11,7 @@ the fields of an :class:`Exercise`. Right answers are computed by the library, n
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -45,7 +46,8 @@ class Exercise:
 
 def check(name: str, answer: object) -> None:
     """Print whether the answer to an exercise is right and, if it can be told, what is wrong."""
-    print(f"{name} {_verdict(name, _exercise(name), answer)}")
+    with torch.random.fork_rng(devices=[]):
+        print(f"{name} {_verdict(name, _exercise(name), answer)}")
 
 
 def hint(name: str, n: int = 1) -> None:
@@ -106,6 +108,8 @@ def _verdict(name: str, exercise: Exercise, answer: object) -> str:
 def _closeness(value: str | np.ndarray, right: str | np.ndarray, tolerance: float) -> str:
     if isinstance(value, str) or isinstance(right, str):
         return ""
+    if np.isnan(value).any():
+        return "it is nan, not a number, in places; " if value.size > 1 else "it is nan; "
     if _near(-value, right, tolerance):
         return "the size is right, the sign is not; "
     if 1 < right.size <= _FEW:
@@ -115,14 +119,21 @@ def _closeness(value: str | np.ndarray, right: str | np.ndarray, tolerance: floa
 
 
 def _value(answer: Any) -> str | np.ndarray:
-    """A word in lower case, or numbers as a float64 array without axes of length 1."""
-    if isinstance(answer, str):
-        return answer.strip().casefold()
+    """A word, or numbers as a float64 array without axes of length 1."""
+    return _word(answer) if isinstance(answer, str) else np.squeeze(_numbers(answer))
+
+
+def _word(typed: str) -> str:
+    """A word or a name of the library, however it is typed: its letters and digits."""
+    return re.sub(r"[\W_]", "", typed.strip().casefold().removeprefix("nni."))
+
+
+def _numbers(answer: Any) -> np.ndarray:
     if isinstance(answer, torch.Tensor):
         answer = answer.detach().cpu()
-    elif isinstance(answer, Sequence):
-        answer = [float(number) if np.ndim(number) == 0 else number for number in answer]
-    return np.squeeze(np.asarray(answer, dtype=np.float64))
+    elif isinstance(answer, Sequence) and not isinstance(answer, str):
+        answer = [_numbers(part) for part in answer]
+    return np.asarray(answer, dtype=np.float64)
 
 
 def _alike(value: str | np.ndarray | None, right: str | np.ndarray) -> bool:

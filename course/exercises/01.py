@@ -65,7 +65,7 @@ def some_pictures():
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(3, 10, generator=generator)
     pictures = torch.rand(3, 1, 4, 4, generator=generator)
-    return logits, pictures, 3, 1.0, torch.rand(1, 1, 4, 4, generator=generator)
+    return logits, pictures, 3, 0.5, torch.rand(1, 1, 4, 4, generator=generator)
 
 
 def through_the_library():
@@ -80,11 +80,12 @@ def worked_out(
     penalty=lambda gap: gap.square().sum((1, 2, 3)),
     sign=-1,
     centred=True,
+    weighed=True,
 ):
     """A try at the objective. ``penalty`` takes x − center."""
     logits, x, target, weight, center = some_pictures()
     gap = x - center if centred else x
-    return score(logits, target) + sign * weight * penalty(gap)
+    return score(logits, target) + sign * (weight if weighed else 1) * penalty(gap)
 
 
 def picture(answer):
@@ -191,6 +192,7 @@ EXERCISES = {
                 "this is the distance of all pictures together; take each by itself, and square.",
             ),
             (lambda: worked_out(sign=0), "the penalty is missing."),
+            (lambda: worked_out(weighed=False), "multiply the penalty by its weight."),
             (
                 lambda: worked_out(score=lambda logits, target: logits.softmax(1)[:, target]),
                 "this has the probability; take its logarithm.",

@@ -10,7 +10,7 @@ from nni_widgets.engine.code_space import code_space
 FROM, TO = 13, 17
 PIXELS_OF_CODE = torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 2.0]])
 WEIGHTS = torch.tensor([2.0, 1.0, -1.0])
-PENALTY = 0.5
+USUAL_PENALTY, PENALTY = 0.25, 1.0
 SEED, PLACES = 2, torch.arange(-4, 4.01, 0.25)
 
 
@@ -107,9 +107,10 @@ EXERCISES = {
     2: {
         "asks": "the code z₁, z₂ at which the ascent ends: two numbers",
         "right": summit,
-        "then": "Twice the penalty, half the length; the direction of the code stays.",
+        "then": "Four times the penalty, a quarter of the length; the direction stays.",
         "mistakes": [
-            (lambda: summit(PENALTY / 2), "the derivative of z² is 2z; or is it the old λ?"),
+            (lambda: summit(PENALTY / 2), "the derivative of z² is 2z, so the balance is at 2λz."),
+            (lambda: summit(USUAL_PENALTY), "this is the summit above, with the old λ."),
             (picture_held, "this holds the picture ‖g(z)‖²; the penalty is on the code."),
             (lambda: -summit(), "this is where the penalty is added, not subtracted."),
         ],

@@ -71,7 +71,7 @@ def step_of_the_library():
 def tried(step):
     """What a student's step changes in the same picture."""
     _, see, x = photograph()
-    made = step(see, x, 0.02, ROUGHNESS)
+    made = step(see, x.clone(), 0.02, ROUGHNESS)
     return None if made is None else (made - x) / 0.02
 
 

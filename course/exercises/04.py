@@ -88,6 +88,11 @@ def loss(logits):
     return -logits.log_softmax(1)[:, 1]
 
 
+def probability(logits):
+    """How sure the network is of class 1."""
+    return logits.softmax(1)[:, 1]
+
+
 def what_was_drawn(explorer):
     """What the network says to the 4 of the lesson with ink added, or None before that."""
     model = nni.models.load("digits-cnn")
@@ -129,6 +134,10 @@ EXERCISES = {
                 lambda: best_part_to_erase(lambda logits: logits[:, 7]),
                 "what is left without it is rather a 7.",
             ),
+            (
+                lambda: best_part_to_erase(lambda logits: logits[:, 2]),
+                "what is left without it is rather a 2.",
+            ),
         ],
         "hints": [
             "A 4 is open at the top.",
@@ -150,6 +159,10 @@ EXERCISES = {
                 by_hand([2, 4], [16, 256], 272),
                 "squared twice: the sensitivity is the gradient squared once.",
             ),
+            (
+                by_hand([2, 4], [4, 16], 20**0.5),
+                "the last number is the length of the arrow; the sensitivities sum to its square.",
+            ),
             (by_hand([1, 2], [1, 4], 5), "the derivative of x² is 2x."),
             (
                 by_hand([2, 8], [4, 64], 68),
@@ -170,6 +183,10 @@ EXERCISES = {
             (
                 of_channels(lambda gradient: gradient.amax(0)),
                 "the largest without |·|: a channel that lowers the score is lost.",
+            ),
+            (
+                of_channels(lambda gradient: gradient.amax(0).abs()),
+                "|·| comes too late: take it of each channel, then the largest.",
             ),
             (
                 of_channels(lambda gradient: gradient.sum(0).abs()),
@@ -199,10 +216,18 @@ EXERCISES = {
                 of_channels(largest, loss),
                 "this is the gradient of the loss; take the logit of the class.",
             ),
+            (
+                of_channels(largest, probability),
+                "this is the gradient of the probability; take the logit of the class.",
+            ),
+            (
+                lambda: largest(nni.GradientTimesInput()(*colour_network(), 1)[0]),
+                "this is gradient × input; here the input is not multiplied.",
+            ),
         ],
         "hints": [
             "The score is lambda logits: logits[:, target].",
-            "gradient(model, x, score)[0] has the shape (3, H, W); .amax(0) is the largest of 3.",
+            "gradient_of(score, model, x)[0] has the shape (3, H, W); .amax(0) is the largest.",
             "First .abs(), then .amax(0).",
         ],
     },

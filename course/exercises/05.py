@@ -181,6 +181,7 @@ EXERCISES = {
         "mistakes": [
             (lambda: root_by_gap(best=False), "this one has the largest gap of the five."),
             (lambda: "black", "with biases, the gradient at black says nothing about this 4."),
+            (lambda: "blur", "only with another sigma than the one it comes with: press Reset."),
         ],
         "hints": [
             "Read the percentage in the line below the heatmap.",

@@ -194,6 +194,7 @@ EXERCISES = {
     5: {
         "asks": "an attribution for 5 rather than 8, shaped like x",
         "right": contrast(nni.Difference(5, 8)),
+        "tried": lambda answer: getattr(answer, "attribution", answer),
         "then": "What both classes share has cancelled: the back now speaks loudest against 5.",
         "mistakes": [
             (contrast(5), "this explains 5 alone."),

@@ -78,19 +78,21 @@ def in_proportion(skip, branch):
     return skip / (skip + branch)
 
 
+SIGNALS = torch.tensor([[[2.0, 1.0], [0.5, -1.0]], [[-1.0, 3.0], [-2.0, 1.5]]]).double()
+
+
 def pooled():
     """What went into an average-pooling, and the relevance at its output."""
     generator = torch.Generator().manual_seed(7)
     a = torch.rand(1, 2, 4, 4, generator=generator, dtype=torch.float64)
-    return a, functional.avg_pool2d(a, 2) * torch.tensor([2.0, -1.0]).reshape(1, 2, 1, 1)
+    return a, functional.avg_pool2d(a, 2) * SIGNALS
 
 
 def through_the_library():
     """The relevance below that average-pooling."""
     a, _ = pooled()
-    weights = torch.tensor([[2.0] * 4 + [-1.0] * 4], dtype=torch.float64)
     head = nn.Linear(8, 1, bias=False).double()
-    head.load_state_dict({"weight": weights})
+    head.load_state_dict({"weight": SIGNALS.reshape(1, 8)})
     model = nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), head).eval()
     return nni.LRP(nni.Zero())(model, a, target=0)
 
@@ -122,6 +124,19 @@ def copied_relevance():
     """Each place of a window gets all."""
     _, R = pooled()
     return enlarged(R)
+
+
+def tiled_shares():
+    """The small table laid side by side in place of being enlarged."""
+    a, R = pooled()
+    return a * (R / functional.avg_pool2d(a, 2)).repeat(1, 1, 2, 2) / 4
+
+
+def smooth_shares():
+    """Enlarged with blends of the neighbours."""
+    a, R = pooled()
+    s = R / functional.avg_pool2d(a, 2)
+    return a * functional.interpolate(s, scale_factor=2, mode="bilinear") / 4
 
 
 def only_positive():
@@ -207,6 +222,8 @@ EXERCISES = {
             (copied_shares, "four times too much: an average has the weights 1/4, also backwards."),
             (equal_shares, "each place gets the same; where is what it contributed, a?"),
             (copied_relevance, "each place gets everything that its window has."),
+            (tiled_shares, "s is laid side by side; each number belongs to all of its window."),
+            (smooth_shares, "s is blended with its neighbours; a window has one number."),
             (only_positive, "relevance may be negative: no ReLU on the way back."),
         ],
         "hints": [

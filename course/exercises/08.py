@@ -58,7 +58,7 @@ def corner_itself():
 
 def relu6_neuron():
     """What goes into a neuron behind ReLU6, its weights and its bias."""
-    return np.array([6.0, 2.0, 0.0, 3.5]), np.array([1.0, -2.0, -0.5, 1.5]), -1.0
+    return np.array([6.0, 2.0, 0.0, 3.5]), np.array([1.0, -2.0, -0.5, 1.5]), -2.0
 
 
 def by_rule(rule):

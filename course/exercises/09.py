@@ -61,7 +61,7 @@ def multipliers_of_units():
 def tried(rule):
     """What a student's rule gives for the same units."""
     made = [rule(*unit) for unit in UNITS]
-    return None if None in made else [list(map(float, both)) for both in made]
+    return None if made[0] is None else [list(map(float, both)) for both in made]
 
 
 def changes_made(z_before, up, down):
@@ -92,6 +92,23 @@ def one_order(z_before, up, down):
     """Each change as if it came first."""
     start = relu(z_before)
     return (relu(z_before + up) - start) / up, (relu(z_before + down) - start) / down
+
+
+def other_order(z_before, up, down):
+    """Each change as if it came second."""
+    both = relu(z_before + up + down)
+    return (both - relu(z_before + down)) / up, (both - relu(z_before + up)) / down
+
+
+def minus_always_first(z_before, up, down):
+    """Δ⁻ comes first and Δ⁺ second, without the other order."""
+    down_alone, both = relu(z_before + down), relu(z_before + up + down)
+    return (both - down_alone) / up, (down_alone - relu(z_before)) / down
+
+
+def both_orders(z_before, up, down):
+    """The sum of both orders."""
+    return tuple(2 * m for m in averaged(z_before, up, down))
 
 
 def plus_always_first(z_before, up, down):
@@ -157,7 +174,10 @@ EXERCISES = {
             (lambda: tried(second_inverted), "m⁺ is right, m⁻ is upside down."),
             (lambda: tried(rescaled), "this is Rescale: it asks the sum Δ⁺ + Δ⁻ only."),
             (lambda: tried(one_order), "each change comes first here. When does it come second?"),
+            (lambda: tried(other_order), "each change comes second here. When does it come first?"),
             (lambda: tried(plus_always_first), "this is one order; take the mean of both orders."),
+            (lambda: tried(minus_always_first), "this is one order; take the mean of both orders."),
+            (lambda: tried(both_orders), "this is the sum of both orders; take their mean."),
             (
                 lambda: tried(lambda _, *parts: averaged(0.0, *parts)),
                 "a unit starts at z_before, not at 0.",

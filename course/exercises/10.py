@@ -63,6 +63,9 @@ def projected(keep):
         R = keep(x, 52)
         if R is None:
             return None
+        if np.shape(R) != (1, 64, 7, 7):
+            raise ValueError(f"keep must return maps of shape (1, 64, 7, 7); got {np.shape(R)}")
+        R = torch.as_tensor(R)
         for layer in reversed(model[:8]):
             if isinstance(layer, torch.nn.MaxPool2d):
                 R = F.max_unpool2d(R, switches.pop(), 2)

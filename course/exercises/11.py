@@ -74,6 +74,13 @@ def mean_of(*axes):
     return colours().mean(axes, keepdim=True).expand(2, 3, 1, 1)
 
 
+def mean_of_the_square():
+    """The mean colour of what is covered."""
+    top, left = CORNER
+    square = colours()[:, :, top : top + WINDOW, left : left + WINDOW]
+    return square.mean((2, 3), keepdim=True)
+
+
 def by_the_library():
     """The pictures with a square of each picture's own mean colour, and the pictures."""
     x = colours()
@@ -163,6 +170,10 @@ EXERCISES = {
                 lambda: covered(mean_of(0, 1, 2, 3)),
                 "this is one mean for all: of all pictures and of all channels.",
             ),
+            (
+                lambda: covered(mean_of_the_square()),
+                "this is the mean of the square alone; take that of the whole picture.",
+            ),
             (lambda: covered(torch.zeros(2, 3, 1, 1)), "this square is black."),
             (
                 lambda: covered(torch.full((2, 3, 1, 1), 0.5)),
@@ -203,6 +214,7 @@ EXERCISES = {
         "mistakes": [
             (lambda: as_in_the_paper(target=9), "this is the fall of the logit."),
             (lambda: as_in_the_paper(fill=0.0), "this covers with black, not with the mean."),
+            (lambda: as_in_the_paper(fill=0.5), "this covers with grey, not with the mean."),
             (lambda: as_in_the_paper(stride=2), "the window moves by one pixel: stride=1."),
             (lambda: as_in_the_paper(window=4), "this window has a side of 4, not 7."),
         ],

@@ -56,6 +56,7 @@ def first_layer(rule):
             signal = rule(z, signal)
             if signal is None:
                 return None
+            signal = torch.as_tensor(signal)
         else:
             signal = torch.autograd.grad(layer(z.requires_grad_()), z, signal)[0]
     return signal
@@ -113,6 +114,10 @@ EXERCISES = {
             (
                 tables(Z * (Z > 0), Z * (R > 0), Z * (Z > 0) * (R > 0)),
                 "you handed on z. It only decides; what is handed on is R.",
+            ),
+            (
+                tables(Z > 0, R > 0, (Z > 0) & (R > 0)),
+                "these say who may pass (1) and who may not (0); what is handed on is R.",
             ),
             (
                 tables(PASSED["backprop"], PASSED["deconvnet"], R * (Z * R > 0)),

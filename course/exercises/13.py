@@ -164,6 +164,10 @@ EXERCISES = {
             ),
             (lambda: along(AT_POINTS[:-1]), "take the gradient in the middle of a piece."),
             (lambda: along(AT_POINTS[1:]), "take the gradient in the middle of a piece."),
+            (
+                lambda: along((AT_POINTS[:-1] + AT_POINTS[1:]) / 2),
+                "this is the mean of the gradients at both ends; take the one in the middle.",
+            ),
         ],
         "hints": [
             "points[1:] - points[:-1] are the pieces: where they go and how far.",

@@ -55,26 +55,39 @@ def colour_picture():
 
 
 def deviations(copies):
-    """The standard deviation of the noise in each channel, from copy to copy."""
-    spread = torch.as_tensor(copies).double().var(0, correction=0).mean((1, 2)).sqrt()
-    return np.round(spread.numpy(), 6)
+    """The standard deviation of the noise from copy to copy, in four ways, and its mean.
+
+    That of each channel, and that of the sum of all three divided by √3, which is as large as
+    each if every channel has noise of its own. The mean is rounded to twentieths.
+    """
+    noise = torch.as_tensor(copies).double() - colour_picture()
+    spread = torch.cat([noise, noise.sum(1, keepdim=True) / 3**0.5], dim=1).var(0, correction=0)
+    off = round(20 * float(noise.mean())) / 20
+    return np.round([*spread.mean((1, 2)).sqrt().tolist(), off], 6)
 
 
 def tried(shake):
     """The noise that a student's function makes, channel by channel."""
     copies = shake(colour_picture(), SHAKEN, N_SHAKEN)
-    return None if copies is None or copies is ... else deviations(copies)
+    if copies is None or copies is ...:
+        return None
+    if isinstance(copies, (list, tuple)):
+        copies = torch.stack(list(copies))
+    expected = (N_SHAKEN, *colour_picture().shape[1:])
+    if np.shape(copies) != expected:
+        raise ValueError(f"noisy must return copies of shape {expected}; got {np.shape(copies)}")
+    return deviations(copies)
 
 
-def noise_of(*sigmas):
-    """Noise with these standard deviations."""
-    return lambda: np.array(sigmas) if len(sigmas) == 3 else np.full(3, *sigmas)
+def noise_of(*sigmas, together=1.0, off=0.0):
+    """Noise with these standard deviations, one for all channels or one for each."""
+    each = np.array(sigmas if len(sigmas) == 3 else sigmas * 3)
+    return lambda: [*each, together * np.sqrt(np.mean(each**2)), off]
 
 
-def library_noise():
+def noisy_copies():
     """What nni.Noise makes, which is SmoothGrad's."""
-    copies = nni.Noise(noise_level=SHAKEN, n_samples=N_SHAKEN)
-    return deviations(copies(colour_picture())[:, 0])
+    return nni.Noise(noise_level=SHAKEN, n_samples=N_SHAKEN)(colour_picture())[:, 0]
 
 
 def digits_cnn(which=8):
@@ -128,7 +141,7 @@ EXERCISES = {
     },
     2: {
         "asks": "a function that returns n noisy copies of a picture",
-        "right": library_noise,
+        "right": lambda: deviations(noisy_copies()),
         "then": "This is noise as in nni.SmoothGrad: one σ for all, other noise each time.",
         "tried": tried,
         "tolerance": 0.02,
@@ -138,11 +151,27 @@ EXERCISES = {
             (noise_of(0.3, 0.0, 0.0), "only the first channel has noise."),
             (noise_of(0.1, 0.05, 0.2), "each channel has its own σ: take the whole picture's."),
             (
-                lambda: np.full(3, SHAKEN * float(colour_picture().std())),
+                noise_of(SHAKEN * float(colour_picture().std())),
                 "this is a share of the standard deviation of the pixels, not of max − min.",
             ),
             (noise_of(SHAKEN * 2), "σ grows with the largest pixel; it should with max − min."),
             (noise_of(SHAKEN * 3 / 12**0.5), "uniform noise of that width; it should be normal."),
+            (
+                noise_of(SHAKEN * 3 / 12**0.5, off=SHAKEN * 3 / 2),
+                "uniform noise that only brightens; it should be normal, with the mean 0.",
+            ),
+            (
+                noise_of(SHAKEN * 3, together=3**0.5),
+                "all channels of a copy have the same noise; each should have its own.",
+            ),
+            (
+                noise_of(SHAKEN * 3, off=-float(colour_picture().mean())),
+                "this is the noise alone; add the picture.",
+            ),
+            (
+                lambda: deviations(noisy_copies().clamp(-1, 2)),
+                "the noise is cut off at the ends of the range: let copies go beyond them.",
+            ),
         ],
         "hints": [
             "σ = level · (x.max() − x.min()): one number.",

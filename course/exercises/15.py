@@ -210,6 +210,7 @@ EXERCISES = {
             (lambda: centre_hits(margin=2), "count the box itself, without a margin."),
             (ends_counted_in, "bottom and right are the first pixels outside the box."),
             (mean_share, "this is what a dart thrown anywhere would hit."),
+            (lambda: 100 * centre_hits(), "this is in percent: divide by 100."),
         ],
         "hints": [
             "No network is needed: the boxes tell whether (20, 20) is in them.",

@@ -203,7 +203,7 @@ EXERCISES = {
     2: {
         "asks": "five scores, and the area below them: six numbers",
         "right": pencil,
-        "then": "The area is smaller: x₂ no longer takes a step in which nothing happens.",
+        "then": "The area is smaller: x₃ need not wait for x₂, which no longer matters.",
         "mistakes": [
             (lambda: pencil(again=False), "this is the order of the first map: explain again."),
             (
@@ -268,6 +268,7 @@ EXERCISES = {
     4: {
         "asks": "mean, low and high of LRP − gradient × input with blur: three numbers",
         "right": difference,
+        "tolerance": 0.03,
         "then": "Zero is outside: these pictures tell the two methods apart.",
         "tried": three_numbers,
         "mistakes": [

@@ -142,7 +142,7 @@ EXERCISES = {
     2: {
         "asks": "two rank correlations: over all six pixels, and over the three that are not black",
         "right": both,
-        "then": "Where anything happens the order has turned; three zeros hide it.",
+        "then": "Where anything happens little of the order is left; three zeros hide it.",
         "mistakes": [
             (
                 lambda: both(ranked=in_order),

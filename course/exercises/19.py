@@ -227,6 +227,7 @@ EXERCISES = {
     4: {
         "asks": "a map of the doubt about this 7, shaped like x",
         "right": map_of(nni.Entropy()),
+        "tried": lambda answer: getattr(answer, "attribution", answer),
         "then": "Its orange spot is the right end of the small bar.",
         "mistakes": [
             (

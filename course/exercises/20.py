@@ -82,6 +82,12 @@ def without_the_ones():
     return [EVIDENCE[0] / sum(EVIDENCE), len(EVIDENCE) / sum(EVIDENCE)]
 
 
+def without_those_without(n_classes):
+    """Both with α for the classes that have evidence only, and u with this number of classes."""
+    S = sum(EVIDENCE) + sum(e > 0 for e in EVIDENCE)
+    return lambda: [(EVIDENCE[0] + 1) / S, n_classes / S]
+
+
 def the_rest():
     """What p̂ leaves, for u."""
     p, _ = believed()
@@ -125,13 +131,21 @@ def kl(alpha: Tensor) -> Tensor:
     return torch.distributions.kl_divergence(law(alpha), law(torch.ones_like(alpha)))
 
 
-def loss_done(more=1, spread=1, penalty=None, right_counts=False, of_alpha=True):
+def loss_done(
+    more=1,
+    spread=1,
+    penalty=None,
+    right_counts=False,
+    of_alpha=True,
+    row_by_row=True,
+    over_classes=torch.sum,
+):
     """A try at the loss: ``more`` is added to S, ``spread`` and ``penalty`` are weights."""
 
     def loss(alpha, y, weight):
-        S = alpha.sum(1, keepdim=True)
+        S = alpha.sum(1, keepdim=True) if row_by_row else alpha.sum()
         p = alpha / S if of_alpha else (alpha - 1) / (S - alpha.shape[1]).clamp(min=1e-9)
-        error = ((y - p).square() + spread * p * (1 - p) / (S + more)).sum(1)
+        error = over_classes((y - p).square() + spread * p * (1 - p) / (S + more), 1)
         kept = alpha if right_counts else y + (1 - y) * alpha
         return error + (weight if penalty is None else penalty) * kl(kept)
 
@@ -219,6 +233,10 @@ EXERCISES = {
         "then": "u is not what p̂ leaves: some of that is evidence for the other classes.",
         "mistakes": [
             (without_the_ones, "α is the evidence plus 1, for each of the ten classes."),
+            *(
+                (without_those_without(n), "classes without evidence count too: their α is 1.")
+                for n in (3, 10)
+            ),
             (the_rest, "u is not 1 − p̂: other classes have evidence too."),
             (share_of_evidence, "u is right; in p̂ the 1 is missing above the line."),
             (one_one, "p̂ is right; u counts the 1 of every class, not of one."),
@@ -244,6 +262,14 @@ EXERCISES = {
             (loss_done(penalty=1), "the penalty has its full weight: multiply it by weight."),
             (loss_done(penalty=0), "this is the first part; the penalty is missing."),
             (loss_done(of_alpha=False), "p̂ is α / S; this divides the evidence."),
+            (
+                loss_done(row_by_row=False),
+                "this S is that of all pictures: sum row by row.",
+            ),
+            (
+                loss_done(over_classes=torch.mean),
+                "sum over the classes; this takes a mean.",
+            ),
         ],
         "hints": [
             "S = alpha.sum(1, keepdim=True) keeps the rows apart; p = alpha / S.",
@@ -271,7 +297,7 @@ EXERCISES = {
         "mistakes": [
             (
                 lambda: threshold(*held_out(), of_all=True),
-                "count the errors among the digits that are answered, not among all.",
+                "more than 4 in 1,000 are wrong: divide by the answered digits, not by all.",
             ),
             (share_answered, "t is right; this is the share that is answered."),
             (in_percent, "t is right; this is the share in percent: divide by 100."),
@@ -280,6 +306,7 @@ EXERCISES = {
                 for t in (0.1, 0.2, 0.3, 0.4)
             ),
             *((refused_at(t), "this t breaks the promise.") for t in (0.7, 0.8, 0.9)),
+            (refused_at(LIMIT), "u is not the share of errors: measure that share for each t."),
             (
                 lambda: threshold(*answered("test", 0, 2000)),
                 "this t was chosen on test data; use the digits that were held out.",

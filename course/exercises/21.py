@@ -80,11 +80,11 @@ def binned(confidence, right, n_bins=BINS):
             for k in each]  # fmt: skip
 
 
-def ece(confidence, right):
+def ece(confidence, right, n_bins=BINS):
     """The expected calibration error, by the library."""
     p = torch.stack([confidence, 1 - confidence], 1)
     labels = 1 - right.long()
-    return nni.reliability(p, labels, BINS).ece
+    return nni.reliability(p, labels, n_bins).ece
 
 
 def gaps(confidence, right):
@@ -120,7 +120,7 @@ def one_by_one(confidence, right):
 
 def some_answers():
     """Confidences from 0.5 to 1, and which answers are right: too unsure, then too sure."""
-    drawn = torch.rand(2, 400, generator=torch.Generator().manual_seed(21), dtype=torch.float64)
+    drawn = torch.rand(2, 50, generator=torch.Generator().manual_seed(22), dtype=torch.float64)
     confidence = 1 - 0.5 * drawn[0] ** 2
     return confidence, drawn[1] < 1.05 - 0.4 * confidence
 
@@ -211,6 +211,7 @@ EXERCISES = {
             (lambda: largest(*some_answers()), "this is the worst bin only."),
             (lambda: counted(*some_answers()), "divide by the number of all answers."),
             (lambda: 100 * ece(*some_answers()), "this is in percent: do not multiply by 100."),
+            (lambda: ece(*some_answers(), n_bins=15), "this has fifteen bins: take ten."),
             (
                 lambda: one_by_one(*some_answers()),
                 "compare accuracy and confidence of bins, not of single answers.",

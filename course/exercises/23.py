@@ -186,11 +186,16 @@ def hangs_as(letters):
     return {k: f"this map hangs as exhibit {nr}." for nr, k in enumerate(letters, start=1)}
 
 
+def letter(answer):
+    """The letter, also if the whole label is typed."""
+    return answer.partition(":")[0] if isinstance(answer, str) else answer
+
+
 def named(answer):
     """A name as the list of section 2 writes it; a word that is not in the list is no answer."""
     if not isinstance(answer, str):
         return answer
-    name = " ".join(answer.replace("_", " ").casefold().split())
+    name = " ".join(answer.replace("_", " ").replace("-", " ").casefold().split())
     return name if name in NAMES else None
 
 
@@ -204,6 +209,7 @@ EXERCISES = {
     1: {
         "asks": 'the letter of the one honest map, in quotes, such as "A"',
         "right": honest_letter,
+        "tried": letter,
         "then": "The honest map is the one that looks worst.",
         "mistakes": words(hangs_as("AGCEBF")),
         "hints": [
@@ -251,7 +257,7 @@ EXERCISES = {
         "asks": NAME,
         "tried": named,
         "right": of_exhibit(squared_twice),
-        "then": "The ranking of the pixels is the same, so no ranking test could have found it.",
+        "then": "The order of the pixels is the same, so no test of it could have found this.",
         "mistakes": words(
             {
                 "all classes": "another class gives another map: try it.",

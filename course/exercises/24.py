@@ -7,7 +7,7 @@ from torch import nn
 
 import nni_widgets as nni
 
-PLACE = slice(7, 8)
+FIRST, SEVERAL = 7, 3
 METHODS = {
     "guided backprop": nni.GuidedBackprop(),
     "integrated gradients": nni.IntegratedGradients(),
@@ -19,9 +19,9 @@ FINALISTS = (nni.Saliency(), nni.LRP(), nni.GuidedBackprop(), nni.GradientTimesI
 FOUR = (nni.LRP, nni.IntegratedGradients, nni.Occlusion, nni.GradCAM)
 
 
-def picture():
-    """The 9 of the lesson."""
-    return nni.data.digits("test")[PLACE]
+def picture(n=1):
+    """The 9 of the lesson, or it and the pictures that follow."""
+    return nni.data.digits("test")[FIRST : FIRST + n]
 
 
 def layers():
@@ -67,16 +67,23 @@ def model():
 
 
 def stepped(function):
-    """A student's map of the 9."""
-    x, y = picture()
-    return function(model(), x, int(y))
+    """A student's maps of several pictures."""
+    x, y = picture(SEVERAL)
+    return function(model(), x, y)
 
 
-def at(where, times=True):
-    """The gradient at one place on the way from black to x, times x or not."""
-    x, y = picture()
-    gradient = nni.Gradient()(model(), where * x, int(y))
+def at(where, times=True, n=SEVERAL):
+    """The gradients at one place on the way from black to x, times x or not."""
+    x, y = picture(n)
+    gradient = nni.Gradient()(model(), where * x, y)
     return x * gradient if times else gradient
+
+
+def mixed():
+    """The maps with the classes of all pictures in each."""
+    x, y = picture(SEVERAL)
+    maps = [nni.Gradient()(model(), x / 2, torch.full_like(y, each)) for each in y]
+    return x * sum(maps)
 
 
 def gap(where):
@@ -84,7 +91,7 @@ def gap(where):
     x, y = picture()
     with torch.no_grad():
         expected = (model()(x) - model()(0 * x))[0, int(y)]
-    return abs(float(at(where).sum() - expected))
+    return abs(float(at(where, n=1).sum() - expected))
 
 
 def smallest_gap():
@@ -116,10 +123,12 @@ EXERCISES = {
         "asks": "wrap the colleague's layers with nni.models.wrap(...).",
         "right": logits,
         "tried": answers,
+        "tolerance": 0.001,
         "then": "It takes pixels from 0 to 255 and returns logits.",
         "mistakes": [
             (lambda: logits(1.0), "the layers get numbers up to 255, they were trained on 0 to 1."),
             (lambda: logits(end=lambda v: v.softmax(1)), "it returns probabilities, not logits."),
+            (lambda: logits(256.0), "white is 255, not 256."),
             (lambda: logits(255.0**2), "the pixels are divided twice."),
             (lambda: logits(255.0**2, lambda v: v.softmax(1)), "wrap the layers, not all of it."),
         ],
@@ -154,6 +163,7 @@ EXERCISES = {
             (lambda: at(0.5, times=False), "the gradient alone says how steep, not how far."),
             (lambda: at(0.5) / 2, "the whole way is x, not half of it."),
             (lambda: at(0.0), "the gradient is taken at the black picture."),
+            (mixed, "each map has the classes of all three pictures in it; give each its own."),
         ],
         "hints": [
             "With x′ = 0 the middle of the way is x / 2, and the way is x.",

@@ -105,3 +105,10 @@ def test_images_are_shown_as_they_are():
     pixels = np.asarray(Image.open(io.BytesIO(shown.png)))
     assert tuple(pixels[60, 60]) == (0, 0, 0)
     assert tuple(pixels[60, 270]) == (255, 255, 255)
+
+
+def test_a_large_picture_stays_within_its_tile():
+    shown = figures.images({"dark": torch.zeros(1, 200, 400), "light": torch.ones(1, 8, 8)})
+    pixels = np.asarray(Image.open(io.BytesIO(shown.png)))
+    assert (pixels[30:120, 10:200] == 0).all()
+    assert (pixels[30:, 206:214] == 255).all()

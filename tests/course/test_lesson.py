@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+import nni_widgets as nni
 from course import lesson
 from course.lesson import FOLDER, check, exercises_of, hint
 
@@ -59,8 +60,12 @@ def test_a_function_without_lines_is_not_answered_yet(told):
         np.array([[1, 2, -4]]),
         torch.tensor([1.0, 2.0, -4.0], requires_grad=True),
         [torch.tensor(1.0), np.float32(2), -4],
+        ["1", "2", "-4"],
+        list(torch.tensor([1.0, 2.0, -4.0], requires_grad=True)),
+        list(torch.tensor([[1.0], [2.0], [-4.0]], requires_grad=True)),
     ],
 )
+@pytest.mark.filterwarnings("error")
 def test_a_right_answer_in_any_form(told, answer):
     assert told("99.1", answer) == "right. Well done."
 
@@ -72,12 +77,13 @@ def test_a_right_answer_in_any_form(told, answer):
         ([-1, -2, 4], "not yet: the size is right, the sign is not; hint('99.1') may help."),
         ([1, 2, 4], "not yet: 2 of 3 numbers are right; hint('99.1') may help."),
         ([1, 2, -4.1], "not yet: 2 of 3 numbers are right; hint('99.1') may help."),
-        ([np.nan] * 3, "not yet: 0 of 3 numbers are right; hint('99.1') may help."),
+        ([np.nan, 2, 4], "not yet: it is nan, not a number, in places; hint('99.1') may help."),
         ([1, 2], "not yet: the answer should be 3 numbers, this is 2 numbers."),
         (1, "not yet: the answer should be 3 numbers, this is one number."),
         ("1, 2", "not yet: the answer should be 3 numbers, this is a word in quotes."),
         (object(), "not yet: the answer should be 3 numbers, this is something else."),
         ([[1], [2, 3]], "not yet: the answer should be 3 numbers, this is something else."),
+        (["one", 2, -4], "not yet: the answer should be 3 numbers, this is something else."),
     ],
 )
 def test_a_wrong_answer_gets_the_best_words_there_are(told, answer, words):
@@ -86,6 +92,7 @@ def test_a_wrong_answer_gets_the_best_words_there_are(told, answer, words):
 
 def test_words(told):
     assert told("99.2", " yes ") == "right."
+    assert told("99.2", "nni.Yes()") == "right."
     assert told("99.2", "No") == "not yet: no is not it."
     assert told("99.2", "perhaps") == "not yet: hint('99.2') may help."
     assert told("99.2", 3) == "not yet: the answer should be a word in quotes, this is one number."
@@ -96,6 +103,12 @@ def test_functions(told):
     assert told("99.3", lambda x: x + x) == "not yet: hint('99.3') may help."
     assert told("99.3", lambda x: 1 / 0).startswith("not yet: it stops with ZeroDivisionError: ")
     assert told("99.3", 9.0).startswith("not yet: it stops with TypeError: ")
+
+
+def test_a_check_draws_no_random_numbers_of_the_lesson(told):
+    before = torch.get_rng_state()
+    assert told("99.3", lambda x: torch.rand(1) + x) == "not yet: hint('99.3') may help."
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_shapes(told):
@@ -150,6 +163,66 @@ def test_each_known_mistake_gets_its_own_words(name):
 
 def test_there_are_hints(name):
     assert len(exercises_of(name.partition(".")[0])[name].hints) >= 2
+
+
+def z_plus_minus(z_before, up, down):
+    """Exercise 09.2, with an array for an answer."""
+    start, both = max(z_before, 0.0), max(z_before + up + down, 0.0)
+    up_alone, down_alone = max(z_before + up, 0.0), max(z_before + down, 0.0)
+    by_up = (up_alone - start + both - down_alone) / 2
+    by_down = (down_alone - start + both - up_alone) / 2
+    return np.array([by_up / up, by_down / down])
+
+
+def strongest_of_a_map(a, channel):
+    """Exercise 10.3, with an array for an answer."""
+    kept = np.zeros(a.shape)
+    row, column = divmod(int(a[0, channel].argmax()), 7)
+    kept[0, channel, row, column] = a[0, channel, row, column]
+    return kept.astype(np.float32)
+
+
+def shaken(shape, add=True):
+    """Exercise 14.2, with noise of a shape of its own, which is added to the picture or not."""
+
+    def noisy(x, level, n):
+        generator = torch.Generator().manual_seed(0)
+        noise = level * (x.max() - x.min()) * torch.randn(shape(n), generator=generator)
+        return x + noise if add else noise
+
+    return noisy
+
+
+def five_rather_than_8():
+    """Exercise 06.5, with an Explanation for an answer."""
+    x, _ = nni.data.digits("test")[8:9]
+    return nni.explain(nni.models.load("digits-cnn"), x, target=nni.Difference(5, 8))
+
+
+def relu6_of_the_neuron(a, w, b):
+    """Exercise 08.3, where what is shared is cut off above 6 too."""
+    v = a - np.where(w > 0, 0.0, 6.0)
+    return w * v / (w @ v) * np.clip(w @ a + b, 0, 6)
+
+
+WAYS = {
+    "an explanation": ("06.5", five_rather_than_8(), "right."),
+    "cut off at 6": ("08.3", relu6_of_the_neuron, "right."),
+    "an array of multipliers": ("09.2", z_plus_minus, "right."),
+    "an array of maps": ("10.3", strongest_of_a_map, "right."),
+    "a map alone": ("10.3", lambda a, c: a[:, c], "not yet: it stops with ValueError: keep must"),
+    "an array of signals": ("12.3", lambda z, R: (R * (z > 0) * (R > 0)).numpy(), "right."),
+    "a list of copies": ("14.2", lambda *of: list(shaken(lambda n: (n, 3, 32, 32))(*of)), "right."),
+    "one noise for all": ("14.2", shaken(lambda n: (1, 3, 32, 32)), "not yet: it stops with Value"),
+    "grey noise": ("14.2", shaken(lambda n: (n, 1, 32, 32)), "not yet: all channels"),
+    "no picture": ("14.2", shaken(lambda n: (n, 3, 32, 32), add=False), "not yet: this is the noi"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_students_hand_in_is_read_as_what_it_is(way):
+    name, answer, words = WAYS[way]
+    assert told_about(name, answer).startswith(words)
 
 
 NAMED = {
