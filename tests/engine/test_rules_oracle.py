@@ -37,7 +37,7 @@ from nni_widgets.engine.rules import (
 from nni_widgets.errors import UnsupportedOperation
 from tests.oracle import lrp
 from tests.oracle.closed_forms import HandWorkedLRP
-from tests.oracle.graph import Affine, Gather, Input
+from tests.oracle.graph import Affine, Average, Gather, Input
 from tests.oracle.hand_graphs import HAND
 from tests.oracle.nets import NETS, Case, Net
 from tests.oracle.random_nets import nets
@@ -137,13 +137,13 @@ def in_units_of(net: Beside, node: int, rule: Rule) -> lrp.Rule:
 
 
 def only_units_before(net: Beside, node: int) -> bool:
-    """Whether the input has only been scaled and moved there."""
+    """Whether the input has only been scaled, averaged and moved there."""
     match net.graph.nodes[node]:
         case Input():
             return True
         case Affine(source):
             return node in net.given and only_units_before(net, source)
-        case Gather(source):
+        case Gather(source) | Average(source):
             return only_units_before(net, source)
     return False
 
@@ -343,7 +343,7 @@ def test_random_nets(
 def test_random_tables_on_random_nets(case: Case, draw: python_random.Random) -> None:
     net = random(case)
     table = {label: draw.choice(RULES) for label in net.affine()}
-    rules = {node: reference(table[label]) for label, node in net.affine().items()}
+    rules = {node: in_units_of(net, node, table[label]) for label, node in net.affine().items()}
     compare(case, net, LRP(rules=Composite(table=table)), lrp.zero(), rules, torch.float64,
             TOLERANCE[torch.float64])  # fmt: skip
 
