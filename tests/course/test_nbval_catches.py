@@ -1,9 +1,10 @@
 """The notebooks are a regression test: a change in an output, or in the code, makes pytest fail."""
 
-import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
+from xml.etree import ElementTree
 
 import nbformat
 import pytest
@@ -21,28 +22,6 @@ SLEEP = "import time\ntime.sleep(0)"
 def recorded(tmp_path_factory):
     cells = [new_code_cell(source) for source in (SUM, SLIDER, SLEEP, "1 + 1")]
     return record(new_notebook(cells=cells), tmp_path_factory.mktemp("recorded"))
-
-
-@pytest.fixture
-def nbval(recorded, tmp_path):
-    """Change the recorded notebook, compare it under the project's settings, tell the outcome."""
-
-    def compare(change, *options):
-        notebook = nbformat.from_dict(recorded)
-        change(notebook.cells)
-        path = tmp_path / "lesson.ipynb"
-        nbformat.write(notebook, path)
-        pytest_here = [sys.executable, "-m", "pytest", "-c", "pyproject.toml", "-p", "conftest"]
-        done = subprocess.run(
-            [*pytest_here, "-p", "no:cacheprovider", "--color=no", *options, str(path)],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-        )
-        summary = done.stdout.splitlines()[-1]
-        return {what: int(n) for n, what in re.findall(r"(\d+) (passed|failed|xfailed)", summary)}
-
-    return compare
 
 
 def unchanged(cells):
@@ -70,27 +49,58 @@ def the_code_raises(cells):
     cells[3].source = "1 / 0"
 
 
-def test_recorded_notebook_passes(nbval):
-    assert nbval(unchanged) == {"passed": 4}
+def a_cell_skipped(cells):
+    cells[2].metadata.tags = ["nbval-skip"]
 
 
-@pytest.mark.parametrize(
-    "change",
-    [a_digit_of_a_print, a_digit_of_a_widget, the_output_removed, the_code, the_code_raises],
+def a_cell_too_slow(cells):
+    cells[2].source = "import time\ntime.sleep(60)"
+
+
+CHANGES = (
+    a_digit_of_a_print,
+    a_digit_of_a_widget,
+    the_output_removed,
+    the_code,
+    the_code_raises,
+    a_cell_skipped,
 )
-def test_change_is_caught(nbval, change):
-    assert nbval(change) == {"passed": 3, "failed": 1}
 
 
-def test_cells_after_a_timeout_are_failures_too(nbval):
-    def sleep(cells):
-        cells[2].source = "import time\ntime.sleep(60)"
+def nbval(folder, recorded, changes, *options):
+    """Compare a changed notebook each, under the project's settings; how many cells had what end.
 
-    assert nbval(sleep, "--nbval-cell-timeout=2") == {"passed": 2, "failed": 2}
+    In one process, because the settings' second one would only be started and wait.
+    """
+    for change in changes:
+        notebook = nbformat.from_dict(recorded)
+        change(notebook.cells)
+        nbformat.write(notebook, folder / f"{change.__name__}.ipynb")
+    report = folder / "report.xml"
+    pytest_here = [sys.executable, "-m", "pytest", "-c", "pyproject.toml", "-p", "conftest"]
+    settings = ["-p", "no:cacheprovider", "--numprocesses=0", f"--junitxml={report}", *options]
+    subprocess.run([*pytest_here, *settings, str(folder)], cwd=ROOT, capture_output=True)
+    ends = {change.__name__: Counter() for change in changes}
+    for cell in ElementTree.parse(report).iter("testcase"):
+        name = cell.get("classname").removesuffix(".ipynb").rpartition(".")[2]
+        ends[name].update([child.tag for child in cell] or ["passed"])
+    return ends
 
 
-def test_skipped_cell_is_a_failure(nbval):
-    def skip(cells):
-        cells[2].metadata.tags = ["nbval-skip"]
+@pytest.fixture(scope="module")
+def ends(recorded, tmp_path_factory):
+    return nbval(tmp_path_factory.mktemp("changed"), recorded, [unchanged, *CHANGES])
 
-    assert nbval(skip) == {"passed": 3, "failed": 1}
+
+def test_recorded_notebook_passes(ends):
+    assert ends["unchanged"] == {"passed": 4}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_change_is_caught(ends, change):
+    assert ends[change.__name__] == {"passed": 3, "failure": 1}
+
+
+def test_cells_after_a_timeout_are_failures_too(recorded, tmp_path):
+    ends = nbval(tmp_path, recorded, [a_cell_too_slow], "--nbval-cell-timeout=2")
+    assert ends["a_cell_too_slow"] == {"passed": 2, "failure": 2}
