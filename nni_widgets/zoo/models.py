@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load as read_weights
 from torch import nn
 
@@ -142,14 +143,15 @@ def card(name: str, folder: str | Path = WEIGHTS) -> Card:
 
 
 def load(name: str, folder: str | Path = WEIGHTS) -> nn.Module:
-    """A trained model, in evaluation mode; each call gives a fresh one.
+    """A trained model, in evaluation mode; each call gives a fresh one, and draws no random number.
 
     The model carries ``classes``, ``low``, ``high`` and ``input_shape`` as plain attributes.
     Raises ``ValueError`` for a name that is not known and for weights that are not those of the
     card, ``ModuleNotFoundError`` for "photos" without the extra of that name.
     """
     design, facts = _design(name), card(name, folder)
-    model = design.build()
+    with torch.random.fork_rng(devices=[]):  # what torch draws as first weights is thrown away
+        model = design.build()
     if design.weights is None:
         model.load_state_dict(read_weights(_verified(name, folder, facts.sha256)))
     else:

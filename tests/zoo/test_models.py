@@ -189,6 +189,13 @@ def test_a_loaded_model_is_the_callers_own():
     assert second.fc2.weight.abs().sum() > 0
 
 
+@pytest.mark.parametrize("name", ["digits-resnet", "digits-dcgan", "photos"])
+def test_loading_draws_no_random_number_of_the_callers(name):
+    before = torch.random.get_rng_state()
+    models.load(name)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 def test_digits_cnn_reads_well_in_a_layer_picker():
     names = [name for name, _ in models.load("digits-cnn").named_children()]
     assert names[:9] == [f"{kind}{n}" for n in (1, 2, 3) for kind in ("conv", "relu", "pool")]
