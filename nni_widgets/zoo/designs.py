@@ -35,7 +35,7 @@ from nni_widgets.zoo.generators import (
     digits_gan,
     digits_mixture,
 )
-from nni_widgets.zoo.photographs import imagenet_classes
+from nni_widgets.zoo.photographs import short_names
 
 CYCLE = "AdamW, one learning-rate cycle, cross-entropy"
 
@@ -267,7 +267,7 @@ DESIGNS: dict[str, Design] = {
         data="ImageNet (ILSVRC 2012), by the authors of the weights",
         test_data="the 23 bundled photographs",
         input_shape=(3, 224, 224),
-        classes=tuple(names.partition(",")[0] for names in imagenet_classes()),
+        classes=short_names(),
         licence="Apache-2.0, Copyright (c) 2020 ML Illustrated",
         weights=photos.weights,
     ),

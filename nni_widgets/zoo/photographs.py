@@ -4,6 +4,7 @@ import csv
 import functools
 import json
 import operator
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, SupportsIndex
@@ -135,6 +136,13 @@ def imagenet_classes() -> tuple[str, ...]:
     """The names of ImageNet's 1,000 classes, in the order of a network's outputs."""
     entries = json.loads((FOLDER / "imagenet_classes.json").read_text(encoding="utf-8"))
     return tuple(names for _, names in entries)
+
+
+def short_names() -> tuple[str, ...]:
+    """Each class's first name; where two share it they get their numbers, "crane (134)"."""
+    first = [names.partition(",")[0] for names in imagenet_classes()]
+    shared = {name for name, count in Counter(first).items() if count > 1}
+    return tuple(f"{name} ({k})" if name in shared else name for k, name in enumerate(first))
 
 
 def _listed(names: str | Sequence[str | SupportsIndex]) -> tuple[str | SupportsIndex, ...]:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from nni_widgets.zoo import data, digits, models
+from nni_widgets.zoo.photographs import short_names
 
 REPOSITORY = Path(__file__).parents[2]
 README = (digits.FOLDER / "README.md").read_text(encoding="utf-8")
@@ -277,3 +278,10 @@ def test_imagenet_classes():
     assert names[0] == "tench, Tinca tinca"
     assert names[105].startswith("koala")
     assert names[999].startswith("toilet tissue")
+
+
+def test_no_two_photographed_classes_share_a_short_name():
+    names = short_names()
+    assert len(set(names)) == 1000
+    assert (names[134], names[517]) == ("crane (134)", "crane (517)")
+    assert names[105] == "koala"

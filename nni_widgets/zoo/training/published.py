@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from nni_widgets.zoo.designs import Design
-from nni_widgets.zoo.photographs import imagenet_classes, photograph_batch, photographs
+from nni_widgets.zoo.photographs import photograph_batch, photographs, short_names
 from nni_widgets.zoo.training.store import Report
 
 RIGHT = {
@@ -34,7 +34,7 @@ def train(design: Design, report: Report) -> nn.Module:
 @torch.no_grad()
 def figures(model: nn.Module) -> dict[str, float]:
     """The share of all photographs whose right class gets a probability above 0.7."""
-    names = tuple(name.partition(",")[0] for name in imagenet_classes())
+    names = short_names()
     p, top = model(photograph_batch(tuple(RIGHT))).softmax(1).max(1)
     hits = [
         names[k] == right and sure > SURE
