@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nni_widgets.engine.channels import Channels, joined
 from nni_widgets.errors import invalid
 
 Map = Tensor | NDArray[np.floating]
 
 
-def heatmap(attribution: Tensor, channels: Literal["sum", "max"] = "sum") -> Tensor:
+def heatmap(attribution: Tensor, channels: Channels = "sum") -> Tensor:
     """One number per place, in the attribution's own unit.
 
     The channels of a place are added up, or (``"max"``) the strongest is taken with its sign.
@@ -25,18 +25,12 @@ def heatmap(attribution: Tensor, channels: Literal["sum", "max"] = "sum") -> Ten
     """
     if channels not in ("sum", "max"):
         raise invalid("heatmap", "channels", '"sum" or "max"', repr(channels), "Choose one of them")
-    if attribution.ndim == 2:
-        return attribution[:, None, :]
-    if attribution.ndim not in {3, 4}:
+    if attribution.ndim not in {2, 3, 4}:
         expected = "of shape (N, C, H, W), (N, C, L) or (N, F)"
         given = f"shape {tuple(attribution.shape)}"
         raise invalid("heatmap", "the attribution", expected, given, "Reshape it")
-    if channels == "sum":
-        joined = attribution.sum(1)
-    else:
-        strongest = attribution.abs().argmax(1, keepdim=True)
-        joined = attribution.gather(1, strongest)[:, 0]
-    return joined if joined.ndim == 3 else joined[:, None, :]
+    places = joined(attribution, channels)
+    return places if places.ndim == 3 else places[:, None, :]
 
 
 @dataclass(frozen=True)

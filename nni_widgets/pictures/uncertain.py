@@ -24,9 +24,9 @@ _SHOWN = 4
 class ShownUncertain:
     """An uncertain attribution that shows itself: made by :func:`nni_widgets.show`.
 
-    Mean and deviation share the unit of the method, agreement is a share from 0 to 1. The mean's
-    channels are joined as by the method; of deviation and agreement the largest of a place is
-    shown. ``low`` and ``high`` are black and white of the input's picture.
+    Mean and deviation share the unit of the method, agreement is a share from 0 to 1. They are
+    those of the samples' heatmaps, whose channels the method joins. ``low`` and ``high`` are black
+    and white of the input's picture.
     """
 
     found: UncertainAttribution
@@ -37,13 +37,15 @@ class ShownUncertain:
     def maps(self, i: int = 0) -> dict[str, tuple[Tensor, Scale]]:
         """Mean, deviation and agreement of picture ``i``, ``(H, W)`` each, with their scales."""
         i = self._picture(i)
-        found, part = self.found, slice(i, i + 1)
-        mean = heatmap(found.mean[part], found.method.channels)[0]
-        deviation = heatmap(found.deviation[part], "max")[0]
+        spread = self.found.heatmaps
+        mean, deviation, agreement = (
+            heatmap(each[i : i + 1, None])[0]
+            for each in (spread.mean, spread.deviation, spread.agreement)
+        )
         return {
-            "mean": (mean, scale_of(mean, signed=found.method.signed)),
+            "mean": (mean, scale_of(mean, signed=self.found.method.signed)),
             "deviation": (deviation, scale_of(deviation, signed=False)),
-            "agreement": (heatmap(found.agreement[part], "max")[0], Scale(1.0, signed=False)),
+            "agreement": (agreement, Scale(1.0, signed=False)),
         }
 
     def target(self, i: int) -> str:
@@ -97,15 +99,10 @@ class ShownUncertain:
             raise invalid("show", "i", expected, repr(i), "Choose one of the batch")
         return int(i)
 
-    def _word(self, name: str) -> str:
-        several = self.found.x.ndim > 2 and self.found.x.shape[1] > 1
-        of = ", largest channel" if several and name != "mean" else ""
-        return f"{_WORDS[name]}{of}"
-
     def _figure(self, pictures: list[int]) -> bytes:
         found = self.found
         panels = [
-            Panel(found.x[i], values, scale, f"{self._word(name)}, target {self.target(i)}. {tail}")
+            Panel(found.x[i], values, scale, f"{_WORDS[name]}, target {self.target(i)}. {tail}")
             for i in pictures
             for tail in [f"Votes {self.votes(i)}; {self.doubt(i)}."]
             for name, (values, scale) in self.maps(i).items()

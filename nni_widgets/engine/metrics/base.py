@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, cast
 import torch
 from torch import Tensor, nn
 
+from nni_widgets.engine.channels import joined
 from nni_widgets.engine.checks import check_input, check_model
 from nni_widgets.engine.methods.base import (
     AnyMethod,
@@ -249,5 +250,4 @@ def _joined(parts: list[Result], selection: Selection) -> Result:
 
 def places(attribution: Tensor) -> Tensor:
     """One number per place, (N, places): the channels of (N, C, H, W) summed, for any method."""
-    joined = attribution.sum(1) if attribution.ndim > 2 else attribution
-    return joined.flatten(1)
+    return joined(attribution, "sum").flatten(1)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from nni_widgets.engine.channels import joined
 from nni_widgets.engine.methods.base import (
     AnyMethod,
     Method,
@@ -22,7 +23,7 @@ from nni_widgets.engine.methods.base import (
     final,
     model_lock,
 )
-from nni_widgets.engine.methods.chunks import rows_at_once
+from nni_widgets.engine.methods.chunks import rows_at_once, totals
 from nni_widgets.engine.targets import Classes, Selection, Target, resolve
 from nni_widgets.engine.uncertainty.prediction import Prediction
 from nni_widgets.engine.uncertainty.sources import (
@@ -38,6 +39,20 @@ from nni_widgets.params import is_whole
 
 
 @dataclass(frozen=True, eq=False)
+class Spread:
+    """Statistics of T maps.
+
+    ``deviation`` is their standard deviation (with T − 1; 0 for one sample). ``agreement`` is the
+    share of the samples whose sign is that of the mean, 0 to 1, and 0 where the mean is 0: what is
+    near 1 can be relied on, near a half it cannot. All are float32 at least.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+    agreement: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class Share:
     """The samples in which a picture was taken for one class: how many, and their mean map.
 
@@ -49,14 +64,13 @@ class Share:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class UncertainAttribution:
+class UncertainAttribution(Spread):
     """The attributions of T samples of an uncertain model, as statistics shaped like x.
 
-    ``deviation`` is their standard deviation (with T − 1; 0 for one sample). ``agreement`` is the
-    share of the samples whose sign is that of the mean, 0 to 1, and 0 where the mean is 0: what is
-    near 1 can be relied on, near a half it cannot. All are float32 at least. ``prediction`` holds
-    the answers of the same samples; ``selection`` is the explained target, None where each sample
-    explained its own class. ``passes`` counts forward and backward passes of the model per picture.
+    ``heatmaps`` has the statistics of their heatmaps, ``(N, ...)``: the channels of each map are
+    joined as by the method before it is counted. ``prediction`` holds the answers of the same
+    samples; ``selection`` is the explained target, None where each sample explained its own class.
+    ``passes`` counts forward and backward passes of the model per picture.
     """
 
     x: Tensor
@@ -64,9 +78,7 @@ class UncertainAttribution:
     source: Source
     selection: Selection | None
     prediction: Prediction
-    mean: Tensor
-    deviation: Tensor
-    agreement: Tensor
+    heatmaps: Spread
     shares: Mapping[int, Share]
     passes: float
 
@@ -139,10 +151,18 @@ def uncertain_steps(
         x = x.detach().clone()  # it is shown later, whatever the caller does with it
     selection = _selection(source, versions, model, x, target)
     work = _Work(method, versions, x, selection)
-    statistics, logits, cost = _Statistics(x), [], 0.0
+    statistics, of_heatmaps = _Statistics(x), _Statistics(joined(x, method.channels))
+    logits: list[Tensor] = []
+    shares: dict[int, Share] = {}
+    cost = 0.0
     for which in torch.arange(versions.number).split(work.together):
         values, answers, passes = work.explain(which)
-        statistics.add(values, answers.argmax(2))
+        statistics.add(values)
+        heatmaps = joined(values.flatten(0, 1), method.channels)
+        of_heatmaps.add(heatmaps.unflatten(0, values.shape[:2]))
+        predicted = answers.argmax(2)
+        for k in predicted.unique().tolist():
+            shares[k] = _enlarged(shares.get(k), values, predicted == k)
         logits.append(answers)
         cost += passes
         yield UncertainAttribution(
@@ -151,10 +171,9 @@ def uncertain_steps(
             source=source,
             selection=selection,
             prediction=Prediction(torch.cat(logits), versions.number),
-            mean=statistics.mean,
-            deviation=statistics.deviation,
-            agreement=statistics.agreement,
-            shares=dict(statistics.shares),
+            **vars(statistics.spread),
+            heatmaps=of_heatmaps.spread,
+            shares=dict(shares),
             passes=cost,
         )
 
@@ -197,10 +216,13 @@ class _Work:
         self.together = max(1, self._size // len(x)) if self._mixed else 1
 
     def explain(self, which: Tensor) -> tuple[Tensor, Tensor, float]:
-        """Maps ``(W, N, ...)``, logits ``(W, N, K)``, and the passes per picture."""
+        """Maps ``(W, N, ...)``, logits ``(W, N, K)``, and the passes per picture.
+
+        The maps are in float32 at least, for they are added up: in bfloat16, 256 + 1 is 256.
+        """
         samples = len(self._x)
         made = self._made(which)
-        values = torch.cat([result.values for result in made])
+        values = torch.cat([result.values for result in made]).to(totals(self._x))
         logits = torch.cat([result.logits for result in made])
         passes = sum(result.passes * len(result.values) for result in made) / samples
         shape = (len(which), samples)
@@ -266,40 +288,34 @@ class _Watched(Around):
 class _Statistics:
     """Running statistics of maps that come some versions at a time: ``(W, N, ...)``.
 
-    They are kept in float32 at least: in bfloat16, 256 + 1 is 256.
     Source: Chan, Golub, LeVeque 1983 (updating formulae for means and variances).
     """
 
-    def __init__(self, x: Tensor) -> None:
-        nothing = torch.zeros_like(x, dtype=torch.promote_types(x.dtype, torch.float32))
-        self.mean = self._squares = self._positive = self._negative = nothing
-        self.shares: dict[int, Share] = {}
+    def __init__(self, like: Tensor) -> None:
+        self._mean = self._squares = self._positive = self._negative = totals(like)
         self._count = 0
 
-    def add(self, values: Tensor, predicted: Tensor) -> None:
-        """Count these maps; ``predicted`` ``(W, N)`` are the classes that each version predicts."""
-        old, new, values = self._count, len(values), values.to(self.mean)
+    def add(self, values: Tensor) -> None:
+        """Count these maps."""
+        old, new = self._count, len(values)
         mean = values.mean(0)
-        change = mean - self.mean
+        change = mean - self._mean
         within = (values - mean).square().sum(0)
         self._count = old + new
-        self.mean = self.mean + change * (new / self._count)
+        self._mean = self._mean + change * (new / self._count)
         self._squares = self._squares + within + change.square() * (old * new / self._count)
         self._positive = self._positive + (values > 0).sum(0)
         self._negative = self._negative + (values < 0).sum(0)
-        for k in predicted.unique().tolist():
-            self.shares[k] = _enlarged(self.shares.get(k), values, predicted == k)
 
     @property
-    def deviation(self) -> Tensor:
-        """The standard deviation, with T − 1."""
-        return (self._squares / max(1, self._count - 1)).sqrt()
-
-    @property
-    def agreement(self) -> Tensor:
-        """The share of the maps that have the sign of the mean."""
-        agreeing = torch.where(self.mean > 0, self._positive, self._negative)
-        return torch.where(self.mean == 0, 0.0, agreeing / self._count)
+    def spread(self) -> Spread:
+        """The statistics so far."""
+        agreeing = torch.where(self._mean > 0, self._positive, self._negative)
+        return Spread(
+            mean=self._mean,
+            deviation=(self._squares / max(1, self._count - 1)).sqrt(),
+            agreement=torch.where(self._mean == 0, 0.0, agreeing / self._count),
+        )
 
 
 def _enlarged(share: Share | None, values: Tensor, chosen: Tensor) -> Share:

@@ -75,6 +75,20 @@ def assert_statistics(found, maps):
     torch.testing.assert_close(found.agreement, expected)
 
 
+@pytest.mark.parametrize("method", [nni.GradientTimesInput(), nni.Saliency()], ids=repr)
+def test_statistics_of_heatmaps_are_not_those_of_the_channels(method):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(48, 3)).eval().double()
+    x = torch.rand(2, 3, 4, 4, dtype=torch.float64)
+    found = nni.uncertain(model, x, method, nni.MCDropout(n_samples=5), 1)
+    maps = by_hand(method, model, x, 1)
+    strongest = maps.abs().argmax(2, keepdim=True)
+    drawn = maps.gather(2, strongest)[:, :, 0] if method.channels == "max" else maps.sum(2)
+    assert_statistics(found, maps)
+    assert_statistics(found.heatmaps, drawn)
+    assert not torch.allclose(found.heatmaps.deviation, found.deviation.amax(1))
+
+
 @pytest.mark.parametrize("method", [*KEEPING, *ASKING_MORE], **name_of)
 def test_any_method_under_dropout_equals_one_by_one(method, model, x):
     target = torch.tensor([0, 2, 1])

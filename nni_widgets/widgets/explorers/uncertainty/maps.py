@@ -99,39 +99,27 @@ def _all_maps(shown: Doubted, classes: Sequence[str]) -> Iterator[Shown]:
 
 
 def _statistics(maps: UncertainAttribution, classes: Sequence[str]) -> Iterator[Shown]:
-    method = as_method(maps.method)
+    method, spread = as_method(maps.method), maps.heatmaps
     mean, deviation, agreement = (
-        heatmap(each, channels)[0]
-        for each, channels in (
-            (maps.mean, method.channels),
-            (maps.deviation, "max"),
-            (maps.agreement, "max"),
-        )
+        heatmap(each[:1, None])[0] for each in (spread.mean, spread.deviation, spread.agreement)
     )
-    size = maps.mean.abs()
+    size = mean.abs()
     strong = size > _STRONG * size.max()
-    several = size.ndim > 2 and size.shape[1] > 1
-    numbers = "channels of pixels" if several else "pixels"
-    titles = (
-        ("deviation, top channel", "agreement, top channel")
-        if several
-        else ("standard deviation", "agreement of signs")
-    )
     title = f"mean {method.title} for {target_of(maps, classes)}"
     total = (
         f"The mean of {maps.done} of {maps.of}; its sum is {number(float(mean.sum()), digits=2)}."
     )
     yield Shown(mean, scale_of(mean, signed=method.signed), title, total)
-    ratio = float((maps.deviation / size)[strong].mean()) if bool(strong.any()) else 0.0
-    spread = f"Where the mean is strong, the spread is {percent(ratio)} of it."
-    yield Shown(deviation, scale_of(deviation, signed=False), titles[0], spread)
+    ratio = float((deviation / size)[strong].mean()) if bool(strong.any()) else 0.0
+    words = f"Where the mean is strong, the spread is {percent(ratio)} of it."
+    yield Shown(deviation, scale_of(deviation, signed=False), "standard deviation", words)
     reliable = (
-        float((maps.agreement >= _RELIABLE)[strong].double().mean()) if bool(strong.any()) else 0.0
+        float((agreement >= _RELIABLE)[strong].double().mean()) if bool(strong.any()) else 0.0
     )
     agreed = (
-        f"Where the mean is strong: {_RELIABLE:g} or more in {percent(reliable)} of the {numbers}."
+        f"Where the mean is strong: {_RELIABLE:g} or more in {percent(reliable)} of the pixels."
     )
-    yield Shown(agreement, Scale(1.0, signed=False), titles[1], agreed)
+    yield Shown(agreement, Scale(1.0, signed=False), "agreement of signs", agreed)
 
 
 def _doubt(entropy: Explanation) -> Shown:
