@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, cast
 
 from torch import Tensor, nn
 
 from nni_widgets.engine.canonizers import canonical
+from nni_widgets.engine.channels import Channels
 from nni_widgets.engine.findings import Finding
 from nni_widgets.engine.methods.base import Method, Result, final
 from nni_widgets.engine.methods.maps import UPSAMPLINGS, places, spatial_layer
@@ -28,7 +29,7 @@ class MapResult(Result):
 class ActivationMap(Method):
     """Base: a map over the places of a layer; each pixel gets its number, in all channels."""
 
-    channels: ClassVar[Literal["sum", "max"]] = "max"
+    channels: ClassVar[Channels] = "max"
 
     def raw(self, model: nn.Module, x: Tensor, target: Target = None) -> Tensor:
         """The map before upsampling, ``(N, h, w)``. Cost and refusals: as a call.

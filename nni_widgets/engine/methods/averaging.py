@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from nni_widgets.engine.channels import Channels
 from nni_widgets.engine.methods.base import AnyMethod, Method, Result, as_method, final, logits_of
 from nni_widgets.engine.methods.chunks import in_chunks, rows_at_once, totals
 from nni_widgets.engine.targets import Target, resolve
@@ -87,7 +88,7 @@ class Averaging(Method):
         return as_method(self.of).signed
 
     @property
-    def channels(self) -> Literal["sum", "max"]:  # type: ignore[override]
+    def channels(self) -> Channels:  # type: ignore[override]
         """As ``of`` joins them."""
         return as_method(self.of).channels
 

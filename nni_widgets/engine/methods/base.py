@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
+from nni_widgets.engine.channels import Channels
 from nni_widgets.engine.checks import check_input, check_logits, check_model, run
 from nni_widgets.engine.findings import Finding
 from nni_widgets.engine.methods.card import Card
@@ -64,7 +65,7 @@ class Method(Declared):
     card: ClassVar[Card]
     adds_up_to: ClassVar[AddsUpTo] = ""
     signed: ClassVar[bool] = True
-    channels: ClassVar[Literal["sum", "max"]] = "sum"
+    channels: ClassVar[Channels] = "sum"
 
     @property
     def name(self) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from nni_widgets.engine.above import Above, above
 from nni_widgets.engine.canonizers import canonical
+from nni_widgets.engine.channels import Channels
 from nni_widgets.engine.findings import Finding
 from nni_widgets.engine.methods.activation_map import (
     ActivationMap,
@@ -233,7 +234,7 @@ class GuidedGradCAM(GradCAM):
         "random weights; only the place depends on the class",
     )
     signed: ClassVar[bool] = True
-    channels: ClassVar[Literal["sum", "max"]] = "sum"
+    channels: ClassVar[Channels] = "sum"
 
     def _steps(self, model: nn.Module, x: Tensor, target: Target, layers: bool) -> Iterator[Result]:
         tape, op = self._tape(model, x)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from torch import Tensor, nn
 
+from nni_widgets.engine.channels import Channels
 from nni_widgets.engine.findings import Finding
 from nni_widgets.engine.methods.base import AddsUpTo, Method, Result, input_gradient, undefined
 from nni_widgets.engine.methods.card import Card
@@ -68,7 +69,7 @@ class Saliency(Gradient):
         drawbacks="noisy; no sign: for and against look alike",
     )
     signed: ClassVar[bool] = False
-    channels: ClassVar[Literal["sum", "max"]] = "max"
+    channels: ClassVar[Channels] = "max"
 
     def _map(self, gradient: Tensor, x: Tensor) -> Tensor:
         return gradient.abs()

@@ -6,11 +6,12 @@ import math
 from collections.abc import Iterator
 from contextlib import suppress
 from numbers import Integral
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from nni_widgets.engine.channels import Channels
 from nni_widgets.engine.checks import check_input, check_model, run
 from nni_widgets.engine.findings import Finding
 from nni_widgets.engine.methods.base import Method, Result, logits_of
@@ -49,7 +50,7 @@ class Occlusion(Method):
         drawbacks="slow for small windows; the answer depends on window and fill; covered pictures "
         "are unlike any that the model has seen; blind to what is there twice",
     )
-    channels: ClassVar[Literal["sum", "max"]] = "max"
+    channels: ClassVar[Channels] = "max"
     window: int = param(4, "side of the window, in pixels", low=1, slider=(1, 14))
     stride: int = param(2, "pixels from one window to the next, at most the window", low=1,
                         slider=(1, 14))  # fmt: skip
