@@ -150,6 +150,16 @@ def test_a_large_cloud_shows_fifty_samples_and_ten_classes(opened):
     assert list(axis.tick_labels.values()) == [str(int(k)) for k in top]
 
 
+def test_names_that_would_overlap_are_slanted(opened):
+    model = nn.Sequential(nn.Dropout(0.5), nn.Linear(8, 10)).eval()
+    rotations = []
+    for names in ("0123456789", [f"sloth bear {k}" for k in range(10)]):
+        model.classes = tuple(names)
+        chart = the(opened(nni.explore_uncertainty(model, torch.rand(1, 8), FEW)), "nn-cloud")
+        rotations.append((chart.axes[0].tick_rotate, chart.fig_margin["bottom"]))
+    assert rotations == [(0, 26), (-60, 74)]
+
+
 def test_the_words_tell_entropy_and_its_parts(explorer, model, pictures):
     prediction = FEW(model, pictures[:1])
     total, expected, mutual = (

@@ -9,6 +9,9 @@ import bqplot
 
 INK = "var(--jp-ui-font-color1, #222)"
 TEXT = {"font-size": "12px", "fill": INK}
+SLANTED: dict[str, Any] = {"tick_style": {**TEXT, "text-anchor": "end"}, "tick_rotate": -60}
+LETTER = 6.6
+"""About the width of a letter of ``TEXT``, in pixels."""
 _SIDES = "top", "right", "bottom", "left"
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from nni_widgets.pictures.flow import FlowRow
 from nni_widgets.pictures.numbers import round_numbers
-from nni_widgets.widgets.parts.axes import TEXT, axis, clicked, figure
+from nni_widgets.widgets.parts.axes import LETTER, SLANTED, TEXT, axis, clicked, figure
 
 _MOST = 10
 _PLAIN, _CHOSEN = "#9aa5b1", "#e66101"
@@ -20,8 +20,8 @@ HANDED_ON = "handed on"
 _ON = "#4c78a8"
 _CAUSES = ("#e69f00", "#cc79a7", "#009e73", "#d55e00", "#56b4e9", "#f0e442", "#7f3c8d")
 _ROW_HEIGHT, _ROWS_MARGIN = 22, 34
-_LETTER, _LEAST_LABEL, _LONGEST_LABEL = 6.6, 50, 200
-_BARS_WIDTH, _SLANT, _LETTERS = 196, -60, 14
+_LEAST_LABEL, _LONGEST_LABEL = 50, 200
+_BARS_WIDTH, _LETTERS = 196, 14
 
 
 class ClassBars:
@@ -34,7 +34,7 @@ class ClassBars:
 
     def __init__(self, classes: Sequence[str], on_choose: Callable[[int], None]) -> None:
         count = min(len(classes), _MOST)
-        slanted = max(map(len, classes)) * _LETTER * count > _BARS_WIDTH
+        slanted = max(map(len, classes)) * LETTER * count > _BARS_WIDTH
         self._names, self._on_choose = _told_apart(classes, slanted), on_choose
         self._shown = np.arange(count)
         names, shares = bqplot.OrdinalScale(), bqplot.LinearScale(min=0, max=1)
@@ -50,15 +50,11 @@ class ClassBars:
             for height, opacity, padding in ((0.0, 1.0, 0.2), (1.0, 0.0, 0.0))
         )
         self._columns.on_element_click(self._clicked)
-        slant: dict[str, Any] = {
-            "tick_style": {**TEXT, "text-anchor": "end"},
-            "tick_rotate": _SLANT,
-        }
         self.widget = figure(
             "nn-scores",
             marks=[self._bars, self._columns],
             axes=[
-                axis(names, "bottom", **(slant if slanted else {})),
+                axis(names, "bottom", **(SLANTED if slanted else {})),
                 axis(shares, "left", num_ticks=3, tick_format=".1f"),
             ],
             size=(236, 210 if slanted else 150),
@@ -219,7 +215,7 @@ class FlowChart:
 
     def _margin(self) -> int:
         """As much as the longest label needs."""
-        longest = round(_LETTER * max(map(len, self._labels), default=0)) + 16
+        longest = round(LETTER * max(map(len, self._labels), default=0)) + 16
         return min(max(longest, _LEAST_LABEL), _LONGEST_LABEL)
 
     def colour(self, cause: str) -> str:

@@ -9,10 +9,13 @@ import numpy as np
 
 from nni_widgets.engine.uncertainty import Dirichlet, Prediction
 from nni_widgets.widgets.explorers.uncertainty.colours import CHOSEN, PLAIN, SECOND
-from nni_widgets.widgets.parts.axes import INK, axis, figure
+from nni_widgets.widgets.parts.axes import INK, LETTER, SLANTED, axis, figure
 
 _MOST_CLASSES, _MOST_POINTS = 10, 50
 _SPREAD, _LETTERS = 0.32, 9
+_WIDTH, _HEIGHT, _LEFT, _RIGHT = 404, 200, 48, 12
+_LEVEL, _SLANT = 26, 74
+"""The room for names below the chart, level ones and slanted ones."""
 
 
 class Cloud:
@@ -43,8 +46,8 @@ class Cloud:
             "nn-cloud",
             [self._beliefs, self._others, self._predicted, self._means],
             [self._names, heights],
-            (404, 200),
-            margin=(10, 12, 26, 48),
+            (_WIDTH, _HEIGHT),
+            margin=(10, _RIGHT, _LEVEL, _LEFT),
         )
 
     def show(
@@ -91,8 +94,19 @@ class Cloud:
         names = {str(at): _short(classes[k]) for at, k in enumerate(shown)}
         if self._names.tick_labels != names:
             self._names.scale.max = len(shown) - 0.4
+            if max(map(len, names.values())) * LETTER * len(names) > _WIDTH - _LEFT - _RIGHT:
+                self._slant()
             self._names.tick_labels = names
             self._names.tick_values = np.arange(len(shown))
+
+    def _slant(self) -> None:
+        """Let the names stand aslant, with room for them: level ones would overlap."""
+        self._names.tick_style, self._names.tick_rotate = (
+            SLANTED["tick_style"],
+            SLANTED["tick_rotate"],
+        )
+        self.widget.fig_margin = {**self.widget.fig_margin, "bottom": _SLANT}
+        self.widget.layout.height = f"{_HEIGHT + _SLANT - _LEVEL}px"
 
 
 def _aside(count: int) -> np.ndarray:
