@@ -81,7 +81,8 @@ def peak_in_box(maps: Tensor, boxes: Tensor, margin: int = 0) -> Tensor:
     """Whether the largest value of each map lies in the box: does a method look at the digit?
 
     A peak at most ``margin`` pixels outside counts too: a coarse map cannot point more exactly
-    than by half of its cell. Of values that are equal but for rounding, the first counts.
+    than by half of its cell. Of values that are equal but for rounding, the first counts; a map
+    that is the same everywhere points nowhere.
 
     Shape: maps (n, H, W) or (n, 1, H, W) as large as the pictures, boxes (n, 4) as those of
     :class:`Cluttered`. Returns: bool (n,). Raises ``ValueError`` for other shapes, for boxes that
@@ -91,9 +92,11 @@ def peak_in_box(maps: Tensor, boxes: Tensor, margin: int = 0) -> Tensor:
     _check_maps(maps, boxes)
     values = maps.flatten(1)
     largest = values.amax(1, keepdim=True)
-    places = (values >= largest - ROUNDING * largest.abs()).int().argmax(1)
+    high = values >= largest - ROUNDING * largest.abs()
+    places = high.int().argmax(1)
     place = torch.stack([places // maps.shape[-1], places % maps.shape[-1]], 1)
-    return ((boxes[:, :2] - margin <= place) & (place < boxes[:, 2:] + margin)).all(1)
+    inside = (boxes[:, :2] - margin <= place) & (place < boxes[:, 2:] + margin)
+    return inside.all(1) & ~high.all(1)
 
 
 def _check_maps(maps: Tensor, boxes: Tensor) -> None:

@@ -352,3 +352,8 @@ def test_of_equal_peaks_the_first_counts_whatever_rounding_says():
     maps[0, 0, 0], maps[0, 5, 5] = 1.0, 1.0 + 1e-6
     assert peak_in_box(maps, torch.tensor([[0, 0, 2, 2]])).all()
     assert not peak_in_box(-maps - 1, torch.tensor([[5, 5, 6, 6]])).any()
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, 2.0])
+def test_a_flat_map_points_nowhere(value):
+    assert not peak_in_box(torch.full((1, 6, 6), value), torch.tensor([[0, 0, 2, 2]])).any()
