@@ -59,7 +59,7 @@ def _findings(
 ) -> list[Finding]:
     if isinstance(method, Synthesizer):
         return method.examine(model, x)
-    method = LRP() if method is None else as_method(method)
+    method = LRP() if method is None else as_method(method, "diagnose")
     who = method.name
     check_model(who, model)
     check_input(who, model, cast(Tensor, x))

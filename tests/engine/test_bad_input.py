@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from nni_widgets.engine.doctor import diagnose
 from nni_widgets.engine.methods import (
     CAM,
     LRP,
@@ -25,8 +26,10 @@ from nni_widgets.engine.methods import (
 )
 from nni_widgets.engine.methods.fluctuation import fluctuation
 from nni_widgets.engine.methods.taylor import NearestRoot
+from nni_widgets.engine.metrics import Sparseness, score_all
 from nni_widgets.engine.rules import Epsilon, Gamma, Pass, ZBox
 from nni_widgets.engine.targets import Difference
+from nni_widgets.engine.uncertainty import uncertain
 from nni_widgets.errors import UnsupportedOperation
 from tests.oracle.nets import NETS, Net, build_seeded, conv3, select
 
@@ -351,8 +354,12 @@ def test_what_a_function_returns(value: object, words: tuple[str, ...]) -> None:
 
 def test_no_method() -> None:
     for wrong in (LRP, None, "LRP", 3):
-        refusal(lambda wrong=wrong: as_method(wrong), "method")  # type: ignore[arg-type]
-    refusal(lambda: SmoothGrad(of=Gradient), "method")  # type: ignore[arg-type]
+        refusal(lambda wrong=wrong: as_method(wrong), "explain: method must be ")  # type: ignore[arg-type]
+    refusal(lambda: SmoothGrad(of=Gradient), "SmoothGrad: of must be ")  # type: ignore[arg-type]
+    model, x = plain()
+    refusal(lambda: score_all(model, x, [Gradient], [Sparseness()]), "compare: method must be ")  # type: ignore[list-item]
+    refusal(lambda: uncertain(model, x, Gradient), "uncertain: method must be ")  # type: ignore[arg-type]
+    assert diagnose(model, x, "LRP").findings[0].text.startswith("diagnose: method must be ")  # type: ignore[arg-type]
 
 
 def test_pass_where_the_shape_changes():

@@ -509,7 +509,7 @@ def test_no_methods_are_refused(cnn, digits, methods):
 
 @pytest.mark.parametrize("method", [nni.LRP, 3, "LRP"], ids=repr)
 def test_what_is_no_method_is_refused(cnn, digits, method):
-    with pytest.raises(ValueError, match="method must be a method such as"):
+    with pytest.raises(ValueError, match="explore_sanity: method must be a method such as"):
         nni.explore_sanity(cnn, digits, [method])
 
 
@@ -561,8 +561,6 @@ def test_many_layers_are_named_in_short(opened):
     assert "are drawn anew: 30, 28, 26, 24, …, 6, 4, 2, 0." in explorer.digest()
     (*_, columns) = the(explorer, "nn-likeness").marks
     assert len(columns.x) == 17
-    ticks = the(explorer, "nn-likeness").axes[0].tick_values
-    assert list(ticks) == [str(at) for at in range(0, 17, 2)]
 
 
 # --- for everyone

@@ -80,7 +80,7 @@ class Averaging(Method):
         of: AnyMethod
 
     def validate(self) -> None:
-        object.__setattr__(self, "of", as_method(self.of))
+        object.__setattr__(self, "of", as_method(self.of, type(self).__name__, "of"))
 
     @property
     def signed(self) -> bool:  # type: ignore[override]

@@ -191,15 +191,16 @@ def _told(error: Exception) -> str:
 AnyMethod = Method | Callable[..., Any]
 
 
-def as_method(method: AnyMethod) -> Method:
-    """A method as it is; a function of the same signature wrapped as one."""
+def as_method(method: AnyMethod, who: str = "explain", what: str = "method") -> Method:
+    """A method as it is; a function of the same signature wrapped as one.
+
+    Raises ``ValueError`` for anything else; ``who`` was given it, and calls it ``what``.
+    """
     if isinstance(method, Method):
         return method
     if isinstance(method, type) or not callable(method):
         expected = "a method such as nni.LRP(), or a function of (model, x, target)"
-        raise invalid(
-            "explain", "method", expected, repr(method), "Call the class to make a method"
-        )
+        raise invalid(who, what, expected, repr(method), "Call the class to make a method")
     return FunctionMethod(function=method)
 
 

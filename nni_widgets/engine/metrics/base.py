@@ -137,11 +137,14 @@ class Given(Method):
         yield Result(self.values.to(x), selection, logits, passes=0)
 
 
-def asked(method: AnyMethod | Tensor) -> Method:
-    """A method as it is; a function, or an attribution (tensor or array), as one."""
+def asked(method: AnyMethod | Tensor, who: str = "") -> Method:
+    """A method as it is; a function, or an attribution (tensor or array), as one.
+
+    Raises ``ValueError`` for anything else, which ``who`` was given.
+    """
     if hasattr(method, "shape") and not callable(method):
         return Given(values=method)
-    return as_method(method)
+    return as_method(method, who or "metric")
 
 
 class Subject:
@@ -160,7 +163,7 @@ class Subject:
         target: Target = None,
         who: str = "",
     ) -> None:
-        self.method = asked(method)
+        self.method = asked(method, who)
         self.who = who or self.method.name
         check_model(self.who, model)
         check_input(self.who, model, x)

@@ -128,7 +128,7 @@ def _listed(what: str, given: Any, example: str) -> list[Any]:
 
 
 def _named_methods(methods: Methods) -> dict[str, Method]:
-    values = [asked(one) for one in _listed("methods", methods, "nni.LRP()")]
+    values = [asked(one, _WHO) for one in _listed("methods", methods, "nni.LRP()")]
     if isinstance(methods, Mapping):
         return dict(zip(methods, values, strict=True))
     return dict(zip(_distinct(values), values, strict=True))

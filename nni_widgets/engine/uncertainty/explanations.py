@@ -143,7 +143,7 @@ def uncertain_steps(
     target: Target | Literal["each"] = None,
 ) -> Iterator[UncertainAttribution]:
     """As `uncertain`, better and better; stop iterating to stop the work and keep what is done."""
-    method = as_method(method)
+    method = as_method(method, "uncertain")
     check_source("uncertain", source)
     with torch.inference_mode(False):
         with model_lock:

@@ -119,7 +119,7 @@ def with_parameters(study: Study, given: Mapping[str, Any]) -> Study:
         if name not in known:
             action = "See the help of nni.explore_hans"
             raise invalid(WHO, "a parameter", f"one of {', '.join(known)}", name, action)
-    method = {"method": as_method(given["method"])} if "method" in given else {}
+    method = {"method": as_method(given["method"], WHO)} if "method" in given else {}
     replaced: Study = study.replace(**{**given, **method})
     return replaced
 

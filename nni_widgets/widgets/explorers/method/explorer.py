@@ -54,7 +54,7 @@ class Explorer(Scaffold[Shown]):
 
     @method.setter
     def method(self, method: AnyMethod) -> None:
-        self._panes[0].set(as_method(method))
+        self._panes[0].set(as_method(method, "Explorer"))
         self._ask()
 
     @property
@@ -65,7 +65,7 @@ class Explorer(Scaffold[Shown]):
     @compare.setter
     def compare(self, method: AnyMethod | None) -> None:
         if method is not None:
-            self._panes[1].set(as_method(method))
+            self._panes[1].set(as_method(method, "Explorer"))
         self._view.compare = method is not None
         self._ask()
 

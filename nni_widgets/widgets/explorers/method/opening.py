@@ -69,5 +69,5 @@ def _offered(
         raise invalid("Explorer", "methods", "a list of methods", given, action)
     usual = default_method(model)
     all_of_them = [usual, *(kind() for kind in METHODS if kind is not type(usual))]
-    offered = [as_method(each) for each in methods] or all_of_them
-    return offered, offered[0] if method is None else as_method(method)
+    offered = [as_method(each, "Explorer") for each in methods] or all_of_them
+    return offered, offered[0] if method is None else as_method(method, "Explorer")

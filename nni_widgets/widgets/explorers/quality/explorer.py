@@ -333,7 +333,7 @@ def checked(methods: Any) -> Methods:
     if not 0 < len(given) <= MOST_METHODS:
         expected = f"1 to {MOST_METHODS} methods"
         raise invalid(WHO, "methods", expected, f"{len(given)}", "Try (nni.LRP(), nni.Saliency())")
-    return tuple(labelled(as_method(method) for method in given).items())
+    return tuple(labelled(as_method(method, WHO) for method in given).items())
 
 
 def usual_methods(model: nn.Module) -> tuple[AnyMethod, ...]:

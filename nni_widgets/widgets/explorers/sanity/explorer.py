@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, cast
 
@@ -38,6 +37,7 @@ from nni_widgets.widgets.parts.controls import Stepper, button
 from nni_widgets.widgets.parts.copied import Names
 from nni_widgets.widgets.parts.files import npz
 from nni_widgets.widgets.parts.panel import ParameterPanel
+from nni_widgets.widgets.parts.panes import labelled
 from nni_widgets.widgets.parts.subject import Subject, subject
 
 _WHO, _STEPS = "explore_sanity", 16
@@ -270,14 +270,8 @@ def named(methods: Methods) -> dict[str, Method]:
     if not methods:
         raise invalid(_WHO, "methods", "at least one", "none", "Try [nni.Saliency(), nni.LRP()]")
     if isinstance(methods, Mapping):
-        return {str(name): as_method(method) for name, method in methods.items()}
-    made: dict[str, Method] = {}
-    seen: Counter[str] = Counter()
-    for method in map(as_method, methods):
-        name = method.title or repr(method)
-        seen[name] += 1
-        made[name if seen[name] == 1 else f"{name} ({seen[name]})"] = method
-    return made
+        return {str(name): as_method(method, _WHO) for name, method in methods.items()}
+    return labelled(as_method(method, _WHO) for method in methods)
 
 
 def explore_sanity(

@@ -137,7 +137,7 @@ class Asking(Live[Doubted]):
 
     @method.setter
     def method(self, method: AnyMethod) -> None:
-        self._change(self._question, method=as_method(method))
+        self._change(self._question, method=as_method(method, type(self).__name__))
 
     @property
     def doubt(self) -> AnyMethod:
@@ -146,7 +146,7 @@ class Asking(Live[Doubted]):
 
     @doubt.setter
     def doubt(self, method: AnyMethod) -> None:
-        self._change(self._question, doubt=as_method(method))
+        self._change(self._question, doubt=as_method(method, type(self).__name__, "doubt"))
 
     @property
     def target(self) -> Explained:

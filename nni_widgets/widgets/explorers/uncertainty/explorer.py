@@ -302,7 +302,7 @@ def explore_uncertainty(
     _, picture = about.source.current() or (None, None)
     question = Question(
         cause=source_for(about.model, picture) if source is None else source,
-        method=default_method(about.model) if method is None else as_method(method),
+        method=default_method(about.model) if method is None else as_method(method, who),
     )
     pictures = beside(about.model, x, names[1], towards, held_out)
     return UncertaintyExplorer(about, question, checked_target(target), pictures)
