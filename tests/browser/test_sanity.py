@@ -6,7 +6,7 @@ import numpy as np
 from playwright.sync_api import Locator, expect
 
 from tests.browser.explorers import asked, assert_in_step, decoded, open_explorer, picture_in
-from tests.browser.harness import fresh_page, open_notebook, run_cell
+from tests.browser.harness import fresh_page, new_notebook, open_notebook, run_all, run_cell
 from tests.browser.test_explorer_notebook import NOTHING_DIRTY
 from tests.browser.test_more_explorers import (
     GIVEN,
@@ -23,6 +23,11 @@ DRAIN = "explorer.drain(120)"
 MAPS_IN_THE_KERNEL = """import base64
 for each in explorer._maps:
     print(base64.b64encode(each._picture.value).decode())"""
+
+A_HUNDRED_LEVELS = """from nni_widgets.widgets.explorers.sanity.chart import LikenessChart
+chart = LikenessChart(1, print)
+chart.show([[1.0] * 100], 0)
+chart.widget"""
 
 
 def test_sanity(page):
@@ -72,6 +77,15 @@ def test_sanity(page):
     redraws(page, trained, lambda: explorer.locator(".nn-reset").click())
     assert asked(page, "explorer.digest()") == begun
     expect(answer).to_have_text("")
+
+
+def test_of_many_layers_some_have_a_tick(page):
+    new_notebook(page, [A_HUNDRED_LEVELS])
+    run_all(page)
+    ticks = page.locator(".nn-likeness .tick text")
+    expect(ticks.filter(has_text="99")).to_be_visible()
+    names = [name for name in ticks.all_text_contents() if "." not in name]
+    assert names == [str(level) for level in range(0, 100, 9)]
 
 
 def test_a_saved_notebook_keeps_the_columns(page, lab, chromium):

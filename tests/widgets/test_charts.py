@@ -66,7 +66,7 @@ def test_names_of_classes_stand_upright_if_they_fit_and_slanted_if_not():
     assert tick(("cat", "dog")) == (["cat", "dog"], 0)
     assert tick(tuple("0123456789")) == (list("0123456789"), 0)
     names, slant = tick(("tench, Tinca tinca", "goldfish", *"abcd"))
-    assert names == ["tench, Tinca …", "goldfish", *"abcd"]
+    assert names == ["tench, Tinc…", "goldfish", *"abcd"]
     assert slant < 0
 
 

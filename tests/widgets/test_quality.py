@@ -201,6 +201,16 @@ def test_fewer_patches_than_may_be_removed(opened, cnn, digits):
     assert len(ends) == 1
 
 
+def test_the_usual_patch_is_a_seventh_of_the_picture(opened):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.AvgPool2d(28), nn.Flatten(), nn.Linear(16, 3)).eval()
+    explorer = opened(nni.explore_quality(model, torch.rand(1, 1, 112, 112), METHODS[:1]))
+    slider, rows = the(explorer, "nn-patch"), found(explorer, "nn-number")
+    assert (slider.value, slider.max) == (16, 32)
+    (mark,) = [row.children[2].value for row in rows if slider in row.children]
+    assert "default 16" in mark
+
+
 # continuity
 
 

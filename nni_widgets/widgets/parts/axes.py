@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,9 @@ TEXT = {"font-size": "12px", "fill": INK}
 SLANTED: dict[str, Any] = {"tick_style": {**TEXT, "text-anchor": "end"}, "tick_rotate": -60}
 LETTER = 6.6
 """About the width of a letter of ``TEXT``, in pixels."""
+LEVEL_ROOM, SLANTED_ROOM = 26, 86
+"""Pixels below a chart for the names that `tick_names` makes, level and slanted."""
+_MOST_LETTERS = 12
 _SIDES = "top", "right", "bottom", "left"
 
 
@@ -48,6 +52,24 @@ def figure(
     )
     made.layout.width, made.layout.height = (f"{length}px" for length in size)
     return made.add_class(name)
+
+
+def tick_names(classes: Sequence[str], count: int, width: int) -> tuple[tuple[str, ...], bool]:
+    """The names of classes as ticks, and whether to slant them.
+
+    They are slanted if ``count`` of them, side by side, could need more than ``width`` pixels; then
+    long ones are cut. Of equal names each has its number.
+    """
+    slanted = max(map(len, classes)) * LETTER * count > width
+    names = [
+        f"{name[: _MOST_LETTERS - 1]}…" if slanted and len(name) > _MOST_LETTERS else name
+        for name in classes
+    ]
+    times = Counter(names)
+    told_apart = tuple(
+        name if times[name] == 1 else f"{name} ({number})" for number, name in enumerate(names)
+    )
+    return told_apart, slanted
 
 
 def clicked(event: dict[str, Any]) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,7 +10,17 @@ import numpy as np
 
 from nni_widgets.pictures.flow import FlowRow
 from nni_widgets.pictures.numbers import round_numbers
-from nni_widgets.widgets.parts.axes import LETTER, SLANTED, TEXT, axis, clicked, figure
+from nni_widgets.widgets.parts.axes import (
+    LETTER,
+    LEVEL_ROOM,
+    SLANTED,
+    SLANTED_ROOM,
+    TEXT,
+    axis,
+    clicked,
+    figure,
+    tick_names,
+)
 
 _MOST = 10
 _PLAIN, _CHOSEN = "#9aa5b1", "#e66101"
@@ -21,7 +30,7 @@ _ON = "#4c78a8"
 _CAUSES = ("#e69f00", "#cc79a7", "#009e73", "#d55e00", "#56b4e9", "#f0e442", "#7f3c8d")
 _ROW_HEIGHT, _ROWS_MARGIN = 22, 34
 _LEAST_LABEL, _LONGEST_LABEL = 50, 200
-_BARS_WIDTH, _LETTERS = 196, 14
+_BARS_WIDTH, _BARS_HEIGHT = 196, 124
 
 
 class ClassBars:
@@ -34,8 +43,9 @@ class ClassBars:
 
     def __init__(self, classes: Sequence[str], on_choose: Callable[[int], None]) -> None:
         count = min(len(classes), _MOST)
-        slanted = max(map(len, classes)) * LETTER * count > _BARS_WIDTH
-        self._names, self._on_choose = _told_apart(classes, slanted), on_choose
+        self._names, slanted = tick_names(classes, count, _BARS_WIDTH)
+        room = SLANTED_ROOM if slanted else LEVEL_ROOM
+        self._on_choose = on_choose
         self._shown = np.arange(count)
         names, shares = bqplot.OrdinalScale(), bqplot.LinearScale(min=0, max=1)
         self._bars, self._columns = (
@@ -57,8 +67,8 @@ class ClassBars:
                 axis(names, "bottom", **(SLANTED if slanted else {})),
                 axis(shares, "left", num_ticks=3, tick_format=".1f"),
             ],
-            size=(236, 210 if slanted else 150),
-            margin=(8, 6, 86 if slanted else 26, 34),
+            size=(236, _BARS_HEIGHT + room),
+            margin=(8, 6, room, 34),
         )
 
     def show(self, probabilities: np.ndarray[Any, Any], chosen: int | None) -> None:
@@ -84,16 +94,6 @@ class ClassBars:
         index = clicked(event)
         if index is not None:
             self._on_choose(int(self._shown[index]))
-
-
-def _told_apart(classes: Sequence[str], short: bool) -> tuple[str, ...]:
-    """Names of which no two are equal, cut if they are to be ``short``."""
-    names = [name if len(name) <= _LETTERS or not short else f"{name[:_LETTERS - 1]}…"
-             for name in classes]  # fmt: skip
-    times = Counter(names)
-    return tuple(
-        name if times[name] == 1 else f"{name} ({number})" for number, name in enumerate(names)
-    )
 
 
 class LineChart:

@@ -37,8 +37,8 @@ class ParameterPanel:
 
     ``on_change(value)`` is called with the new value, ``on_error(error)`` when what was set is not
     legal; the value then stays what it was, and what was typed stays to be corrected until
-    ``error.undo()``. ``choices`` are those that only the explorer knows, by the name of the
-    parameter.
+    ``error.undo()``. ``choices`` and ``usual``, defaults of sliders, are those that only the
+    explorer knows, by the name of the parameter.
     """
 
     def __init__(
@@ -47,11 +47,12 @@ class ParameterPanel:
         on_change: OnValue,
         on_error: OnError,
         choices: Mapping[str, Sequence[Any]] | None = None,
+        usual: Mapping[str, float] | None = None,
     ) -> None:
         self.box = widgets.VBox()
         self.box.add_class("nn-parameters")
         self._on_change, self._on_error = on_change, on_error
-        self._choices = dict(choices or {})
+        self._choices, self._usual = dict(choices or {}), dict(usual or {})
         self.value = value
         self._build()
 
@@ -74,7 +75,7 @@ class ParameterPanel:
         value = self.value
         self._controls: dict[str, Control] = {
             declaration.name: self._control(declaration, getattr(value, declaration.name))
-            for declaration in map(self._with_choices, params(value))
+            for declaration in map(self._known_here, params(value))
             if declaration.kind != "value"
         }
         replaced, self.box.children = (
@@ -84,10 +85,16 @@ class ParameterPanel:
         for widget in replaced:
             close_all(widget)
 
-    def _with_choices(self, declaration: Param) -> Param:
-        if declaration.name not in self._choices:
-            return declaration
-        return replace(declaration, kind="choice", choices=tuple(self._choices[declaration.name]))
+    def _known_here(self, declaration: Param) -> Param:
+        """A declaration with what the explorer knows; twice its default is within the slider."""
+        name = declaration.name
+        if name in self._choices:
+            return replace(declaration, kind="choice", choices=tuple(self._choices[name]))
+        if name in self._usual:
+            low, high = declaration.slider or (0, 0)
+            default = self._usual[name]
+            return replace(declaration, default=default, slider=(low, max(high, 2 * default)))
+        return declaration
 
     def _control(self, declaration: Param, value: Any) -> Control:
         def changed(new: Any) -> None:

@@ -8,14 +8,17 @@ from typing import Any
 import bqplot
 import numpy as np
 
-from nni_widgets.widgets.parts.axes import TEXT, axis, clicked, figure
+from nni_widgets.widgets.parts.axes import (
+    LEVEL_ROOM,
+    SLANTED,
+    SLANTED_ROOM,
+    axis,
+    clicked,
+    figure,
+    tick_names,
+)
 
-_MOST, _LETTERS = 10, 6
-_LETTER, _WIDTH, _SLANT = 6.6, 196, -60
-_SLANTED: dict[str, Any] = {
-    "tick_style": {**TEXT, "text-anchor": "end"},
-    "tick_rotate": _SLANT,
-}
+_MOST, _WIDTH, _HEIGHT = 10, 196, 184
 _COLOURS = "#7b8794", "#e66101"
 
 
@@ -27,10 +30,10 @@ class BeforeAfter:
     """
 
     def __init__(self, classes: Sequence[str], on_choose: Callable[[int], None]) -> None:
-        self._classes, self._on_choose = tuple(classes), on_choose
+        self._on_choose = on_choose
         self._shown = np.arange(min(len(classes), _MOST))
-        longest = max(min(len(name), _LETTERS) for name in self._classes)
-        slanted = longest * _LETTER * len(self._shown) > _WIDTH
+        self._all_names, slanted = tick_names(classes, len(self._shown), _WIDTH)
+        room = SLANTED_ROOM if slanted else LEVEL_ROOM
         names, shares = bqplot.OrdinalScale(), bqplot.LinearScale(min=0, max=1)
         looks: dict[str, Any] = {"x": self._names(), "scales": {"x": names, "y": shares}}
         self._bars = bqplot.Bars(
@@ -48,11 +51,11 @@ class BeforeAfter:
             "nn-scores",
             [self._bars, self._columns],
             [
-                axis(names, "bottom", **(_SLANTED if slanted else {})),
+                axis(names, "bottom", **(SLANTED if slanted else {})),
                 axis(shares, "left", num_ticks=3, tick_format=".1f"),
             ],
-            (252, 240 if slanted else 210),
-            margin=(8, 6, 56 if slanted else 26, 34),
+            (252, _HEIGHT + room),
+            margin=(8, 6, room, 34),
             padding=(0, 0.025),
         )
 
@@ -68,12 +71,8 @@ class BeforeAfter:
             self._bars.y = np.stack([before[shown], after[shown]])
 
     def _names(self) -> list[str]:
-        """The names of the classes shown, cut if they are long, and no two equal."""
-        cut = [self._classes[k][:_LETTERS] for k in self._shown]
-        return [
-            name if cut.count(name) == 1 else f"{name} {k}"
-            for name, k in zip(cut, self._shown, strict=True)
-        ]
+        """The names of the classes shown."""
+        return [self._all_names[k] for k in self._shown]
 
     def _clicked(self, _: Any, event: dict[str, Any]) -> None:
         index = clicked(event)

@@ -10,12 +10,12 @@ import numpy as np
 
 from nni_widgets.pictures.numbers import round_numbers
 from nni_widgets.widgets.explorers.quality.game import Played
-from nni_widgets.widgets.parts.axes import axis, figure
+from nni_widgets.widgets.parts.axes import LETTER, axis, figure
 from nni_widgets.widgets.parts.charts import LINE_COLOURS
 
 MINE, CHANCE = LINE_COLOURS[0], "#8c8c8c"
 COLOURS = (*LINE_COLOURS[1:], "#b8860b", "#4c78a8")
-_LETTER, _LEAST, _LONGEST = 6.6, 60, 190
+_LEAST, _LONGEST = 60, 190
 _ROW, _ROWS_MARGIN = 34, 48
 
 
@@ -91,7 +91,7 @@ class ChangeBars:
         self._now = bqplot.Bars(padding=0.6, **looks)
         label = "‖R(x) − R(x′)‖₁ / ‖x − x′‖₂"
         self._ticks = axis(sizes, "bottom", label, tick_format="~g", grid_lines="solid")
-        left = min(max(round(_LETTER * max(map(len, names))) + 16, _LEAST), _LONGEST)
+        left = min(max(round(LETTER * max(map(len, names))) + 16, _LEAST), _LONGEST)
         self.widget = figure(
             "nn-changes",
             marks=[self._largest, self._now],

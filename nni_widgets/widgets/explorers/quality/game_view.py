@@ -49,7 +49,7 @@ class GameView:
             layout={"width": "300px"},
         ).add_class("nn-reveal")
         self._reveal.observe(lambda _: None if self._quiet else on_look(), "value")
-        self._panel = ParameterPanel(game, self._ruled, on_error)
+        self._panel = ParameterPanel(game, self._ruled, on_error, usual={"patch": game.patch})
         buttons = widgets.HBox(
             [button("Take back", self.take_back), button("Play again", self._again)]
         )

@@ -15,6 +15,7 @@ _STROKES = ("solid", "dashed", "dotted", "dash_dotted")
 _MARKERS = {"circle": "●", "square": "■", "triangle-up": "▲", "diamond": "◆", "triangle-down": "▼"}
 _LEVEL = "#9aa5b1"
 _MOST_TICKS = 12
+_POINT, _SMALL_POINT = 48, 12
 _HEIGHTS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 
 Curve = Sequence[float | None]
@@ -51,7 +52,7 @@ class LikenessChart:
                 colors=[colour_of(number)],
                 line_style=_STROKES[number % len(_STROKES)],
                 marker=list(_MARKERS)[number % len(_MARKERS)],
-                marker_size=48,
+                marker_size=_POINT,
                 stroke_width=2,
             )
             for number in range(count)
@@ -114,7 +115,9 @@ class LikenessChart:
             return
         self._levels = levels
         self._across.domain = names = [str(at) for at in range(levels)]
-        self._ticks.tick_values = names[:: -(-levels // _MOST_TICKS)]
+        self._ticks.num_ticks = _ticks_for(levels)
+        for line in self._lines:
+            line.marker_size = _POINT if levels <= 2 * _MOST_TICKS else _SMALL_POINT
         with self._columns.hold_sync():
             self._columns.x, self._columns.y = names, np.ones(levels)
 
@@ -122,6 +125,15 @@ class LikenessChart:
         index = clicked(event)
         if index is not None and index < self._levels:
             self._on_choose(index)
+
+
+def _ticks_for(levels: int) -> int:
+    """The number with which bqplot's page writes every n-th of these levels, at most twelve or so.
+
+    The page reads no ``tick_values`` for names; it takes n = levels / (number - 1), rounded down.
+    """
+    step = -(-levels // _MOST_TICKS)
+    return levels // step + 1
 
 
 def _known(curve: Curve) -> dict[int, float]:

@@ -9,13 +9,19 @@ import numpy as np
 
 from nni_widgets.engine.uncertainty import Dirichlet, Prediction
 from nni_widgets.widgets.explorers.uncertainty.colours import CHOSEN, PLAIN, SECOND
-from nni_widgets.widgets.parts.axes import INK, LETTER, SLANTED, axis, figure
+from nni_widgets.widgets.parts.axes import (
+    INK,
+    LEVEL_ROOM,
+    SLANTED,
+    SLANTED_ROOM,
+    axis,
+    figure,
+    tick_names,
+)
 
 _MOST_CLASSES, _MOST_POINTS = 10, 50
-_SPREAD, _LETTERS = 0.32, 9
-_WIDTH, _HEIGHT, _LEFT, _RIGHT = 404, 200, 48, 12
-_LEVEL, _SLANT = 26, 74
-"""The room for names below the chart, level ones and slanted ones."""
+_SPREAD = 0.32
+_WIDTH, _HEIGHT, _LEFT, _RIGHT = 404, 174, 48, 12
 
 
 class Cloud:
@@ -46,8 +52,8 @@ class Cloud:
             "nn-cloud",
             [self._beliefs, self._others, self._predicted, self._means],
             [self._names, heights],
-            (_WIDTH, _HEIGHT),
-            margin=(10, _RIGHT, _LEVEL, _LEFT),
+            (_WIDTH, _HEIGHT + LEVEL_ROOM),
+            margin=(10, _RIGHT, LEVEL_ROOM, _LEFT),
         )
 
     def show(
@@ -91,12 +97,13 @@ class Cloud:
             self._beliefs.y = ends
 
     def _label(self, shown: np.ndarray, classes: Sequence[str]) -> None:
-        names = {str(at): _short(classes[k]) for at, k in enumerate(shown)}
-        if self._names.tick_labels != names:
+        names, slanted = tick_names(classes, len(shown), _WIDTH - _LEFT - _RIGHT)
+        labels = {str(at): names[k] for at, k in enumerate(shown)}
+        if self._names.tick_labels != labels:
             self._names.scale.max = len(shown) - 0.4
-            if max(map(len, names.values())) * LETTER * len(names) > _WIDTH - _LEFT - _RIGHT:
+            if slanted:
                 self._slant()
-            self._names.tick_labels = names
+            self._names.tick_labels = labels
             self._names.tick_values = np.arange(len(shown))
 
     def _slant(self) -> None:
@@ -105,15 +112,11 @@ class Cloud:
             SLANTED["tick_style"],
             SLANTED["tick_rotate"],
         )
-        self.widget.fig_margin = {**self.widget.fig_margin, "bottom": _SLANT}
-        self.widget.layout.height = f"{_HEIGHT + _SLANT - _LEVEL}px"
+        self.widget.fig_margin = {**self.widget.fig_margin, "bottom": SLANTED_ROOM}
+        self.widget.layout.height = f"{_HEIGHT + SLANTED_ROOM}px"
 
 
 def _aside(count: int) -> np.ndarray:
     """How far each point stands beside the middle of its strip: always the same, well spread."""
     golden = (5**0.5 - 1) / 2
     return (np.arange(count) * golden % 1 - 0.5) * 2 * _SPREAD
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _LETTERS else f"{name[: _LETTERS - 1]}…"
