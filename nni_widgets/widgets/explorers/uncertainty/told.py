@@ -11,7 +11,7 @@ from nni_widgets.engine.uncertainty import Dirichlet, Prediction, UncertainAttri
 from nni_widgets.pictures.numbers import number
 from nni_widgets.widgets.explorers.uncertainty.work import ANGLES
 
-_MOST = 3
+_MOST, _ALIKE = 3, 0.005
 
 
 def answer(prediction: Prediction, classes: Sequence[str]) -> str:
@@ -49,11 +49,14 @@ def evidence(belief: Dirichlet, classes: Sequence[str]) -> str:
 
 
 def turning(probabilities: Tensor, share: Tensor, name: str, classes: Sequence[str]) -> str:
-    """What the model predicts at which angles, and where its doubt is largest."""
+    """What the model predicts at which angles, and where its doubt is largest.
+
+    Of angles whose doubt differs by less than is told, it is the first.
+    """
     predicted = probabilities.argmax(1).tolist()
     upright = predicted[len(ANGLES) // 2]
     kept = [angle for angle, k in zip(ANGLES, predicted, strict=True) if k == upright]
-    at = int(share.argmax())
+    at = int((share > share.max() - _ALIKE).int().argmax())
     return (
         f"{classes[upright]} is predicted at {len(kept)} of {len(ANGLES)} angles; largest {name} "
         f"{number(float(share[at]), 1, 2)} at {ANGLES[at]}°"
