@@ -13,7 +13,7 @@ from tests.widgets.user import sends
 
 @pytest.fixture
 def chart():
-    made = LineChart(["a", "b"], "nn-lines")
+    made = LineChart(2, "nn-lines")
     yield made
     close_all(made.widget)
 
@@ -38,7 +38,7 @@ def test_a_flat_line_has_one_tick(chart):
 
 
 def test_a_given_scale_stays(chart):
-    made = LineChart(["a"], "nn-lines", heights=(-1.0, 1.0))
+    made = LineChart(1, "nn-lines", heights=(-1.0, 1.0))
     made.show(np.array([0.0, 1.0]), np.array([[0.1, 0.2]]))
     scale = made.widget.axes[1].scale
     assert (scale.min, scale.max) == (-1, 1)
@@ -90,6 +90,11 @@ ROWS = (
     FlowRow("fc", "linear", "Epsilon", arrived=5.0, lost={"bias": 1.0}, in_flight=4.0),
     FlowRow("conv", "conv2d", "Gamma", arrived=4.0, lost={"bias": -2.0, "box": 0.5}, in_flight=5.5),
 )
+
+
+def test_before_the_first_answer_there_is_room_for_a_bar(flow):
+    margin, height = flow.widget.fig_margin, int(flow.widget.layout.height.removesuffix("px"))
+    assert height > margin["top"] + margin["bottom"]
 
 
 def test_a_bar_is_handed_on_and_lost_by_cause(flow):

@@ -302,6 +302,17 @@ def test_any_model(opened, model, x, corner):
     assert len(frame(explorer).tops) == (1 if x.ndim < 4 else 4)
 
 
+@pytest.mark.parametrize(("side", "usual"), [(28, (4, 2)), (112, (16, 8)), (5, (1, 1))])
+def test_the_usual_window_suits_the_picture(opened, side, usual):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(side**2, 3)).eval()
+    explorer = opened(nni.explore_occlusion(model, torch.rand(1, 1, side, side)))
+    assert (explorer.method.window, explorer.method.stride) == usual
+    assert the(explorer, "nn-window").max >= 2 * usual[0]
+    window, stride = (row.children[2].value for row in found(explorer, "nn-number")[:2])
+    assert f"default {usual[0]}<" in window
+    assert f"default {usual[1]}<" in stride
+
+
 def test_volumes_and_bad_input_are_refused_in_place(opened):
     volume = nn.Sequential(nn.Flatten(), nn.Linear(125, 3)).eval()
     explorer = opened(nni.explore_occlusion(volume, torch.rand(1, 1, 5, 5, 5)))

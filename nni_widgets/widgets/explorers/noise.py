@@ -67,7 +67,7 @@ class NoiseExplorer(Scaffold[Shaken]):
         self._noisy = PictureView("a noisy copy", "nn-noisy")
         self._one = MapView("its map", "nn-one-map")
         self._mean = MapView("the mean", "nn-mean-map")
-        self._line = LineChart(["∂f/∂x"], "nn-fluctuation", heights=(-1.0, 1.0))
+        self._line = LineChart(1, "nn-fluctuation", heights=(-1.0, 1.0))
         self._line_words = widgets.HTML().add_class("nn-words").add_class("nn-fluctuation-words")
         self._number = Stepper("copy", method.n_samples, self._ask)
         super().__init__(subject)

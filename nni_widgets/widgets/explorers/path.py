@@ -23,7 +23,8 @@ from nni_widgets.pictures.numbers import number
 from nni_widgets.pictures.render import picture_png
 from nni_widgets.session import Step
 from nni_widgets.widgets.bases.scaffold import Parts, Scaffold
-from nni_widgets.widgets.parts.charts import LineChart
+from nni_widgets.widgets.parts.axes import legend
+from nni_widgets.widgets.parts.charts import LINE_COLOURS, LineChart
 from nni_widgets.widgets.parts.controls import Stepper
 from nni_widgets.widgets.parts.copied import Names
 from nni_widgets.widgets.parts.files import npz
@@ -33,6 +34,7 @@ from nni_widgets.widgets.parts.subject import Subject, subject
 
 _FRAMES, _MOST_WAYS = 9, 4
 _QUARTERS = (0.25, 0.5, 0.75, 1.0)
+_LINES = "running sum", "f − f(x′)"
 
 
 class PathExplorer(Scaffold[Explanation]):
@@ -58,7 +60,9 @@ class PathExplorer(Scaffold[Explanation]):
         self._strip.add_class("nn-px")
         self._one = MapView("what this point adds", "nn-point-map")
         self._sum = MapView("the sum up to here", "nn-sum-map")
-        self._line = LineChart(["running sum", "f − f(x′)"], "nn-running")
+        self._line = LineChart(len(_LINES), "nn-running")
+        self._legend = widgets.HTML(legend(zip(_LINES, LINE_COLOURS, strict=False)))
+        self._legend.add_class("nn-legend")
         self._words = widgets.HTML().add_class("nn-words").add_class("nn-running-words")
         self._painted: Explanation | None = None
         self._point = Stepper("point", method.n_steps, self._look)
@@ -85,7 +89,7 @@ class PathExplorer(Scaffold[Explanation]):
         self._point.value = number
 
     def _parts(self) -> Parts:
-        line = [self._line.widget, self._words]
+        line = [self._legend, self._line.widget, self._words]
         point = widgets.VBox([self._picture.view, self._point.widget, *line])
         maps = widgets.HBox([self._one.view, self._sum.view]).add_class("nn-row")
         return Parts(

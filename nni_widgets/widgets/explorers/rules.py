@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, cast
 
@@ -20,6 +19,7 @@ from nni_widgets.pictures.explain import Explanation, explanations
 from nni_widgets.pictures.way import Way
 from nni_widgets.session import Step
 from nni_widgets.widgets.bases.scaffold import Parts, Scaffold
+from nni_widgets.widgets.parts.axes import legend
 from nni_widgets.widgets.parts.charts import HANDED_ON, FlowChart
 from nni_widgets.widgets.parts.controls import SIDE, SIDE_STYLE
 from nni_widgets.widgets.parts.copied import Names
@@ -188,10 +188,7 @@ def _legend(chart: FlowChart, way: Way) -> str:
     """What the colours of the bars mean, and what all layers together lost by each cause."""
     entries = {HANDED_ON: HANDED_ON}
     entries |= {cause: f"{cause} {way.number(lost)} lost" for cause, lost in way.lost().items()}
-    return "".join(
-        f'<span><i style="background:{chart.colour(cause)}"></i>{html.escape(words)}</span>'
-        for cause, words in entries.items()
-    )
+    return legend((words, chart.colour(cause)) for cause, words in entries.items())
 
 
 def explore_rules(

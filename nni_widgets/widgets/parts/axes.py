@@ -1,9 +1,10 @@
-"""The frames of charts: axes and figures of one look, in the colours of the theme, and clicks."""
+"""The frames of charts: axes, figures and legends of one look, in the theme's colours; clicks."""
 
 from __future__ import annotations
 
+import html
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import bqplot
@@ -70,6 +71,14 @@ def tick_names(classes: Sequence[str], count: int, width: int) -> tuple[tuple[st
         name if times[name] == 1 else f"{name} ({number})" for number, name in enumerate(names)
     )
     return told_apart, slanted
+
+
+def legend(entries: Iterable[tuple[str, str]]) -> str:
+    """Words and their colours, as the content of an HTML widget of the class ``nn-legend``."""
+    return "".join(
+        f'<span><i style="background:{colour}"></i>{html.escape(words)}</span>'
+        for words, colour in entries
+    )
 
 
 def clicked(event: dict[str, Any]) -> int | None:

@@ -15,7 +15,6 @@ from nni_widgets.widgets.parts.axes import (
     LEVEL_ROOM,
     SLANTED,
     SLANTED_ROOM,
-    TEXT,
     axis,
     clicked,
     figure,
@@ -28,7 +27,7 @@ LINE_COLOURS = (_CHOSEN, "#5e3c99", "#009e73", "#56b4e9", "#cc79a7")
 HANDED_ON = "handed on"
 _ON = "#4c78a8"
 _CAUSES = ("#e69f00", "#cc79a7", "#009e73", "#d55e00", "#56b4e9", "#f0e442", "#7f3c8d")
-_ROW_HEIGHT, _ROWS_MARGIN = 22, 34
+_ROW_HEIGHT, _ROWS_ABOVE, _ROWS_BELOW, _ROWS_MARGIN = 22, 4, 26, 34
 _LEAST_LABEL, _LONGEST_LABEL = 50, 200
 _BARS_WIDTH, _BARS_HEIGHT = 196, 124
 
@@ -97,7 +96,7 @@ class ClassBars:
 
 
 class LineChart:
-    """Lines over a way from 0 to 1, named in a legend, and dots where one looks.
+    """``count`` lines over a way from 0 to 1, in `LINE_COLOURS`, and dots where one looks.
 
     ``name`` is the CSS class, ``heights`` the ends of the scale; they fit the lines unless given.
     ``across`` says what the way is.
@@ -105,7 +104,7 @@ class LineChart:
 
     def __init__(
         self,
-        names: Sequence[str],
+        count: int,
         name: str,
         heights: tuple[float, float] | None = None,
         across: str = "share of the way",
@@ -113,19 +112,16 @@ class LineChart:
         low, high = heights or (None, None)
         way, up = bqplot.LinearScale(min=0, max=1), bqplot.LinearScale(min=low, max=high)
         scales = {"x": way, "y": up}
-        self._nothing = np.zeros((len(names), 2))
+        colours = list(LINE_COLOURS[:count])
+        self._nothing = np.zeros((count, 2))
         self._lines = bqplot.Lines(
             x=[0.0, 1.0],
             y=self._nothing,
             scales=scales,
-            colors=list(LINE_COLOURS[: len(names)]),
-            labels=list(names),
-            display_legend=len(names) > 1,
+            colors=colours,
             stroke_width=2,
         )
-        self._dots = bqplot.Scatter(
-            x=[], y=[], scales=scales, colors=list(LINE_COLOURS[: len(names)]), default_size=60
-        )
+        self._dots = bqplot.Scatter(x=[], y=[], scales=scales, colors=colours, default_size=60)
         grid: dict[str, Any] = {"grid_lines": "solid"}
         self._heights = axis(up, "left", tick_format="~g", tick_values=heights, **grid)
         self.widget = figure(
@@ -136,9 +132,6 @@ class LineChart:
             margin=(8, 10, 38, 44),
             padding=(0, 0.05),
         )
-        self.widget.legend_location = "top-left"
-        self.widget.legend_style = {"fill": "none", "stroke": "none"}
-        self.widget.legend_text = TEXT
 
     def show(self, x: np.ndarray[Any, Any], lines: np.ndarray[Any, Any]) -> None:
         """Show lines ``(L, T)`` at places ``(T,)``, or ``(L, T)`` if each has its own."""
@@ -186,7 +179,8 @@ class FlowChart:
             name,
             marks=[self._bars, self._rows],
             axes=[axis(rows, "left"), self._ticks],
-            size=(430, _ROWS_MARGIN),
+            size=(430, _ROWS_MARGIN + _ROW_HEIGHT),
+            margin=(_ROWS_ABOVE, 14, _ROWS_BELOW, _LEAST_LABEL),
         )
         self.clear()
 
@@ -200,7 +194,7 @@ class FlowChart:
         self._labels = tuple(row.label for row in rows)
         self._ticks.tick_values = round_numbers(float(low), float(high))
         self.widget.layout.height = f"{_ROWS_MARGIN + _ROW_HEIGHT * len(rows)}px"
-        self.widget.fig_margin = {"top": 4, "bottom": 26, "left": self._margin(), "right": 14}
+        self.widget.fig_margin = {**self.widget.fig_margin, "left": self._margin()}
         with self._bars.hold_sync():
             self._bars.x, self._bars.y = self._labels, parts
             self._bars.colors = [_ON, *map(self.colour, causes)]

@@ -13,6 +13,8 @@ from nni_widgets.pictures.heatmap import Scale
 from nni_widgets.pictures.render import Level, overlay_png, palette_png, picture_png, scale_bar_png
 
 BLANK = palette_png(torch.zeros(1, 1), Scale(1.0))
+BLANK_BAR = palette_png(torch.zeros(1, 21), Scale(1.0))
+"""Flat as a scale: the page keeps the ratio of an image's sides."""
 _HINT = "<small>point at a pixel to read it</small>"
 
 
@@ -32,7 +34,7 @@ class MapView:
         self._picture.add_class("nn-px")
         if name:
             self._picture.add_class(name)
-        self._scale = widgets.Image(value=BLANK, width="252", height="12").add_class("nn-scale")
+        self._scale = widgets.Image(value=BLANK_BAR, width="252", height="12").add_class("nn-scale")
         self._ends = widgets.HTML().add_class("nn-ends")
         self._sum = widgets.HTML().add_class("nn-sum")
         self._hover = widgets.HTML(_HINT).add_class("nn-hover")
@@ -85,7 +87,7 @@ class MapView:
     def clear(self) -> None:
         """Show no picture."""
         self._map = self._pointed = None
-        self._picture.value = self._scale.value = BLANK
+        self._picture.value, self._scale.value = BLANK, BLANK_BAR
         self._sum.value = self._ends.value = ""
         self._hover.value = _HINT
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,16 +15,15 @@ from nni_widgets.widgets.parts.film import Film
 
 
 class ObjectiveCurve:
-    """The objective over the steps, a line for each picture, and a dot on each at a frame.
+    """The objective over the steps, a line for each of ``count`` pictures, and a dot at a frame.
 
     ``widget`` has the CSS class ``nn-objective-curve``. Lines have the colours of ``marked``
-    titles, in their order: a legend would lie over them.
+    titles, in their order.
     """
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self._chart = LineChart(names, "nn-objective-curve", across="share of the steps")
+    def __init__(self, count: int = 1) -> None:
+        self._chart = LineChart(count, "nn-objective-curve", across="share of the steps")
         self.widget = self._chart.widget
-        self.widget.marks[0].display_legend = False
 
     def show(self, frame: Synthesis, film: Film[Synthesis]) -> None:
         """Show all steps made so far, and where this frame is among them."""

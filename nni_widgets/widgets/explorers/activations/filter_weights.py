@@ -8,7 +8,7 @@ from nni_widgets.engine.views import filters
 from nni_widgets.pictures.heatmap import Scale, scale_of
 from nni_widgets.pictures.numbers import number
 from nni_widgets.pictures.render import picture_png
-from nni_widgets.widgets.parts.maps import BLANK, MapView
+from nni_widgets.widgets.parts.maps import BLANK_BAR, MapView
 
 
 def filter_of(model: nn.Module, label: str, channel: int, x: Tensor) -> Tensor | None:
@@ -42,4 +42,4 @@ class FilterView(MapView):
         limit = scale_of(weights, signed=True).limit
         words = f"Grey is 0, full colours are ±{number(float(weights.abs().max()))}."
         self.put(values, Scale(limit), words, picture_png(weights, -limit, limit))
-        self._scale.value, self._ends.value = BLANK, ""
+        self._scale.value, self._ends.value = BLANK_BAR, ""

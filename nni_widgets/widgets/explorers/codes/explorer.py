@@ -117,7 +117,7 @@ class CodesExplorer(ForAClass, Studio[Synthesis]):
         self._dials = Dials(names, "nn-direction", (-_FAR, _FAR), self._walked)
         self._picture = PictureView("g(z)", "nn-generated")
         self._words = widgets.HTML().add_class("nn-words").add_class("nn-code-words")
-        self._curve = ObjectiveCurve(["objective"])
+        self._curve = ObjectiveCurve()
         super().__init__(about.large)
         self._begin()
 

@@ -110,7 +110,7 @@ class DreamExplorer(Studio[Synthesis]):
         if not is_photograph:
             self._picture.add_class("nn-px")
         self._words = widgets.HTML().add_class("nn-words").add_class("nn-dream-words")
-        self._curve = ObjectiveCurve(["objective"])
+        self._curve = ObjectiveCurve()
         super().__init__(about.large)
         self._source.connect(self._ask, self._cancel)
         self._begin()

@@ -39,6 +39,7 @@ from nni_widgets.widgets.parts.frame import FramedPicture
 from nni_widgets.widgets.parts.last import Last
 from nni_widgets.widgets.parts.maps import MapView
 from nni_widgets.widgets.parts.panel import ParameterPanel
+from nni_widgets.widgets.parts.patches import patch_for
 from nni_widgets.widgets.parts.quiet import Quiet
 from nni_widgets.widgets.parts.subject import Subject, subject
 
@@ -88,12 +89,13 @@ class OcclusionExplorer(Scaffold[Covered]):
         "nn-occlusion-map": "heatmap: how far the score falls when a place is covered",
     }
 
-    def __init__(self, subject: Subject, method: Occlusion) -> None:
+    def __init__(self, subject: Subject, method: Occlusion, usual: Occlusion) -> None:
         self._first, self._quiet = checked(method), Quiet()
         self._visited: tuple[Corner, ...] = ()
         self._last_tried: Last[Tried] = Last(subject.model)
         self._last_whole: Last[Explanation] = Last(subject.model)
-        self._panel = ParameterPanel(method, self._changed, self._refuse)
+        sizes = {"window": usual.window, "stride": usual.stride}
+        self._panel = ParameterPanel(method, self._changed, self._refuse, usual=sizes)
         self._picture = FramedPicture(
             "drag the window; the bars follow",
             "nn-covered",
@@ -360,6 +362,14 @@ def checked(method: Any) -> Occlusion:
     return method
 
 
+def usual_for(x: Tensor | None) -> Occlusion:
+    """One with windows that suit pictures like x, or drawings."""
+    if x is None:
+        return Occlusion()
+    window = patch_for(x)
+    return Occlusion(window=window, stride=max(1, window // 2))
+
+
 def explore_occlusion(
     model: nn.Module | None = None,
     x: Tensor | None = None,
@@ -375,8 +385,10 @@ def explore_occlusion(
 
     ``x``: pictures ``(N, ...)``; without them a pad to draw on, with ``strokes`` to begin with, and
     ``digits-cnn`` as the model unless given. ``method``: an Occlusion with its window, stride and
-    fill; ``target``, ``labels``, ``names`` and ``large`` are those of :func:`explore`.
+    fill; unless given its window is a seventh of the picture, its stride half of that. ``target``,
+    ``labels``, ``names`` and ``large`` are those of :func:`explore`.
     """
     who = "explore_occlusion"
     about = subject(who, model, x, target, strokes=strokes, labels=labels, names=names, large=large)
-    return OcclusionExplorer(about, Occlusion() if method is None else method)
+    usual = usual_for(x)
+    return OcclusionExplorer(about, usual if method is None else method, usual)

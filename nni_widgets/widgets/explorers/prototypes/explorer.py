@@ -113,7 +113,7 @@ class PrototypesExplorer(ForAClass, Studio[Synthesis]):
         ]
         self._columns = [Column(name, number) for number, name in enumerate(self.starts)]
         self._formula = widgets.HTML().add_class("nn-formula")
-        self._curve = ObjectiveCurve(self.starts)
+        self._curve = ObjectiveCurve(len(self.starts))
         super().__init__(about.large)
         self._begin()
 

@@ -26,7 +26,6 @@ from nni_widgets.widgets.explorers.quality.game import (
     Methods,
     Played,
     Referee,
-    patch_for,
 )
 from nni_widgets.widgets.explorers.quality.game_view import GameView
 from nni_widgets.widgets.explorers.quality.slide import Rail, Slid, Slide
@@ -36,7 +35,7 @@ from nni_widgets.widgets.parts.closing import close_all
 from nni_widgets.widgets.parts.copied import Names
 from nni_widgets.widgets.parts.maps import MapView
 from nni_widgets.widgets.parts.panes import labelled
-from nni_widgets.widgets.parts.patches import Place
+from nni_widgets.widgets.parts.patches import Place, patch_for
 from nni_widgets.widgets.parts.quiet import Quiet
 from nni_widgets.widgets.parts.subject import Subject, subject
 

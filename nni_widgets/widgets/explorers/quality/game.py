@@ -25,7 +25,6 @@ WHO = "QualityExplorer"
 Methods = tuple[tuple[str, Method], ...]
 MOST = 20
 _ORDERS = 10
-_A_SIDE = 7
 
 
 class Game(Declared):
@@ -237,9 +236,3 @@ class _Arena:
         rank = self._patches.ranks(order.to(x.device)[None])
         gone = self._patches.mask(rank < counts.to(x.device)[:, None])
         return torch.where(gone, self._fill, x)
-
-
-def patch_for(x: Tensor) -> int:
-    """The side of a patch that cuts pictures like x into seven by seven or so."""
-    sides = tuple(x.shape[min(2, x.ndim - 1) :])
-    return int(max(1, min(min(sides), round(max(sides) / _A_SIDE))))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 
 import bqplot
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from nni_widgets.widgets.explorers.uncertainty.colours import PLAIN
 from nni_widgets.widgets.explorers.uncertainty.work import ANGLES
-from nni_widgets.widgets.parts.axes import axis, figure
+from nni_widgets.widgets.parts.axes import axis, figure, legend
 from nni_widgets.widgets.parts.charts import LINE_COLOURS
 
 _CLASSES = 3
@@ -63,8 +62,9 @@ class AngleCurve:
         """Show ``(A, K)`` probabilities and ``(A,)`` shares of doubt, called by its name."""
         top = _most_probable(probabilities)
         self._lines.y, self._doubt.y = probabilities[:, top].T.numpy(), doubt.numpy()
-        named = [*(f"p({classes[k]})" for k in top), f"{name} (dashed)"]
-        self._legend.value = _legend(named)
+        named = [f"p({classes[k]})" for k in top]
+        lines = [*zip(named, _COLOURS, strict=False), (f"{name} (dashed)", _COLOURS[_CLASSES])]
+        self._legend.value = legend(lines)
 
     def mark(self, angle: int) -> None:
         """Mark the present angle."""
@@ -78,14 +78,6 @@ class AngleCurve:
         """Show no line."""
         self._lines.y, self._doubt.y = self._nothing, self._nothing[0]
         self._legend.value = ""
-
-
-def _legend(names: Sequence[str]) -> str:
-    """The names with the colours of their lines."""
-    return "".join(
-        f'<span><i style="background:{colour}"></i>{html.escape(name)}</span>'
-        for colour, name in zip(_COLOURS, names, strict=False)
-    )
 
 
 def _most_probable(probabilities: Tensor) -> list[int]:
