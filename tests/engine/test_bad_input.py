@@ -26,7 +26,8 @@ from nni_widgets.engine.methods import (
 )
 from nni_widgets.engine.methods.fluctuation import fluctuation
 from nni_widgets.engine.methods.taylor import NearestRoot
-from nni_widgets.engine.metrics import Sparseness, score_all
+from nni_widgets.engine.metrics.compare import score_all
+from nni_widgets.engine.metrics.sparseness import Sparseness
 from nni_widgets.engine.rules import Epsilon, Gamma, Pass, ZBox
 from nni_widgets.engine.targets import Difference
 from nni_widgets.engine.uncertainty import uncertain
@@ -357,7 +358,8 @@ def test_no_method() -> None:
         refusal(lambda wrong=wrong: as_method(wrong), "explain: method must be ")  # type: ignore[arg-type]
     refusal(lambda: SmoothGrad(of=Gradient), "SmoothGrad: of must be ")  # type: ignore[arg-type]
     model, x = plain()
-    refusal(lambda: score_all(model, x, [Gradient], [Sparseness()]), "compare: method must be ")  # type: ignore[list-item]
+    scores = score_all(model, x, [Gradient], [Sparseness()])  # type: ignore[list-item]
+    refusal(lambda: next(scores), "compare: method must be ")
     refusal(lambda: uncertain(model, x, Gradient), "uncertain: method must be ")  # type: ignore[arg-type]
     assert diagnose(model, x, "LRP").findings[0].text.startswith("diagnose: method must be ")  # type: ignore[arg-type]
 
