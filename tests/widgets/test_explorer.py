@@ -611,12 +611,11 @@ def test_a_target_out_of_range_from_the_beginning(opened, cnn, digits):
 
 def test_an_error_stays_although_work_was_under_way(opened, cnn, digits, slow):
     explorer = opened(nni.explore(cnn, digits, nni.Gradient()))
-    explorer.method = nni.SmoothGrad(of=slow, n_samples=4)
-    slow.go.release()
+    explorer.method = nni.SmoothGrad(of=slow, n_samples=100)
+    slow.go.release(2)  # a single row is tried first, to see how many fit into a batch
     wait_until(lambda: "a first picture" in status(explorer))
     sets(the(explorer, "nn-noise_level-field"), value=-1.0)
-    for _ in range(4):
-        slow.go.release()
+    slow.go.release(4)
     explorer.drain()
     assert status(explorer).startswith("SmoothGrad: noise_level must be")
 
@@ -648,7 +647,8 @@ def test_work_that_is_cancelled_after_an_error_is_called_cancelled(opened, cnn, 
 
 def wait_until(condition):
     deadline = time.monotonic() + 10
-    while not condition() and time.monotonic() < deadline:
+    while not condition():
+        assert time.monotonic() < deadline, "it has not come to pass within 10 s"
         time.sleep(0.001)
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from nni_widgets.engine.uncertainty.evidential import Dirichlet, dirichlet, evidential_loss
 from nni_widgets.zoo import data, models
 from nni_widgets.zoo.classifiers import DeepEnsemble
-from nni_widgets.zoo.training import classifier, dropout, ensemble, evidential
+from nni_widgets.zoo.training import dropout, ensemble, evidential
 from nni_widgets.zoo.training.left_out import split
 
 LARGEST_FILE = {
@@ -147,7 +147,8 @@ def test_a_member_is_too_sure():
     for member in models.load("digits-ensemble").members:
         logits = torch.cat([member(batch) for batch in held_out.images.split(500)])
         sure = logits.softmax(1).amax(1).mean().item()
-        assert sure > classifier.accuracy(member, held_out) + 0.002
+        right = (logits.argmax(1) == held_out.labels).double().mean().item()
+        assert sure > right + 0.002
         cooler, own = (nn.functional.cross_entropy(logits / t, held_out.labels) for t in (1.2, 1.0))
         assert cooler < own
 

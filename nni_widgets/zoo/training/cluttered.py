@@ -69,9 +69,8 @@ def _seen(model: nn.Module, pictures: Cluttered) -> Iterator[tuple[Tensor, Tenso
     cam = CAM()
     for start in range(0, len(pictures), TEST_BATCH):
         x, y = pictures[start : start + TEST_BATCH]
-        with torch.no_grad():
-            right = model(x).argmax(1) == y
-        yield right, cam(model, x)
+        (seen,) = cam.steps(model, x)
+        yield seen.logits.argmax(1) == y, seen.values
 
 
 def _layout(model: Any) -> Layout:
