@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
+from nni_widgets.engine.channels import joined
 from nni_widgets.engine.checks import check_input, check_model
 from nni_widgets.engine.methods.base import logits_of
 from nni_widgets.engine.metrics.base import Measured, Metric, MetricCard, Subject
@@ -81,8 +82,8 @@ class Randomisation(Metric):
         return structural_similarity(_scaled(a), _scaled(b), 1 if self.absolute else 2)
 
     def _map(self, attribution: Tensor) -> Tensor:
-        joined = attribution.sum(1) if attribution.ndim > 2 else attribution
-        return joined.abs() if self.absolute else joined
+        summed = joined(attribution, "sum")
+        return summed.abs() if self.absolute else summed
 
 
 def layers_from_top(model: nn.Module, x: Tensor) -> tuple[str, ...]:
