@@ -2,6 +2,7 @@
 
 import copy
 import io
+import re
 import threading
 
 import numpy as np
@@ -13,9 +14,12 @@ import nni_widgets as nni
 from nni_widgets.pictures import palette_png, picture_png, scale_of
 from nni_widgets.pictures.heatmap import Scale, heatmap
 from nni_widgets.pictures.numbers import percent
+from nni_widgets.widgets.explorers.uncertainty.curve import AngleCurve
 from nni_widgets.widgets.explorers.uncertainty.explorer import UncertaintyExplorer
 from nni_widgets.widgets.explorers.uncertainty.motion import Motion
+from nni_widgets.widgets.explorers.uncertainty.told import turning
 from nni_widgets.widgets.explorers.uncertainty.work import ANGLES
+from nni_widgets.widgets.parts.closing import close_all
 from nni_widgets.widgets.parts.maps import BLANK
 from tests.widgets.cells import copied, downloads, result_of
 from tests.widgets.user import chooses, clicks, found, registered, sends, sets, the
@@ -274,6 +278,23 @@ def test_the_doubt_of_an_evidential_model_at_every_angle(opened, pictures):
     explorer.source = quiet
     shown = explorer.drain()._outcome.value.entropy
     torch.testing.assert_close(shown.attribution, made.attribution)
+
+
+def test_of_angles_with_like_doubt_the_first_is_told():
+    probabilities, doubt = torch.full((len(ANGLES), 2), 0.5), torch.zeros(len(ANGLES))
+    doubt[3], doubt[7], doubt[9] = 0.9999, 1.0, 0.99
+    assert f"largest u 1.0 at {ANGLES[3]}°" in turning(probabilities, doubt, "u", "ab")
+
+
+def test_the_legend_of_two_classes_has_the_colours_of_the_lines():
+    curve = AngleCurve()
+    doubt = torch.zeros(len(ANGLES))
+    curve.show(torch.stack([doubt + 0.6, doubt + 0.4], 1), doubt, "doubt", "ab")
+    legend, chart = curve.widget.children
+    _, lines, dashed = chart.marks
+    colours = re.findall(r'background:(\S+?)"', legend.value)
+    assert colours == [*lines.colors[:2], *dashed.colors]
+    close_all(curve.widget)
 
 
 def entropy_of_belief(logits):

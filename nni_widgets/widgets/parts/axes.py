@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import html
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import bqplot
 
 INK = "var(--jp-ui-font-color1, #222)"
 TEXT = {"font-size": "12px", "fill": INK}
-SLANTED: dict[str, Any] = {"tick_style": {**TEXT, "text-anchor": "end"}, "tick_rotate": -60}
 LETTER = 6.6
 """About the width of a letter of ``TEXT``, in pixels."""
-LEVEL_ROOM, SLANTED_ROOM = 26, 86
-"""Pixels below a chart for the names that `tick_names` makes, level and slanted."""
-_MOST_LETTERS = 12
+LEVEL_ROOM = 26
+"""Pixels that level names below a chart need."""
+_SLANTED_ROOM, _MOST_LETTERS = 86, 12
 _SIDES = "top", "right", "bottom", "left"
 
 
@@ -55,8 +55,17 @@ def figure(
     return made.add_class(name)
 
 
-def tick_names(classes: Sequence[str], count: int, width: int) -> tuple[tuple[str, ...], bool]:
-    """The names of classes as ticks, and whether to slant them.
+@dataclass(frozen=True)
+class ClassTicks:
+    """The names of classes below a chart, the looks of their axis, and the pixels they need."""
+
+    names: tuple[str, ...]
+    looks: Mapping[str, Any]
+    room: int
+
+
+def class_ticks(classes: Sequence[str], count: int, width: int) -> ClassTicks:
+    """The names of classes below a chart, level or slanted.
 
     They are slanted if ``count`` of them, side by side, could need more than ``width`` pixels; then
     long ones are cut. Of equal names each has its number.
@@ -70,7 +79,10 @@ def tick_names(classes: Sequence[str], count: int, width: int) -> tuple[tuple[st
     told_apart = tuple(
         name if times[name] == 1 else f"{name} ({number})" for number, name in enumerate(names)
     )
-    return told_apart, slanted
+    if slanted:
+        looks = {"tick_style": {**TEXT, "text-anchor": "end"}, "tick_rotate": -60}
+        return ClassTicks(told_apart, looks, _SLANTED_ROOM)
+    return ClassTicks(told_apart, {"tick_style": TEXT, "tick_rotate": 0}, LEVEL_ROOM)
 
 
 def legend(entries: Iterable[tuple[str, str]]) -> str:

@@ -10,16 +10,7 @@ import numpy as np
 
 from nni_widgets.pictures.flow import FlowRow
 from nni_widgets.pictures.numbers import round_numbers
-from nni_widgets.widgets.parts.axes import (
-    LETTER,
-    LEVEL_ROOM,
-    SLANTED,
-    SLANTED_ROOM,
-    axis,
-    clicked,
-    figure,
-    tick_names,
-)
+from nni_widgets.widgets.parts.axes import LETTER, axis, class_ticks, clicked, figure
 
 _MOST = 10
 _PLAIN, _CHOSEN = "#9aa5b1", "#e66101"
@@ -42,9 +33,8 @@ class ClassBars:
 
     def __init__(self, classes: Sequence[str], on_choose: Callable[[int], None]) -> None:
         count = min(len(classes), _MOST)
-        self._names, slanted = tick_names(classes, count, _BARS_WIDTH)
-        room = SLANTED_ROOM if slanted else LEVEL_ROOM
-        self._on_choose = on_choose
+        ticks = class_ticks(classes, count, _BARS_WIDTH)
+        self._names, self._on_choose = ticks.names, on_choose
         self._shown = np.arange(count)
         names, shares = bqplot.OrdinalScale(), bqplot.LinearScale(min=0, max=1)
         self._bars, self._columns = (
@@ -63,11 +53,11 @@ class ClassBars:
             "nn-scores",
             marks=[self._bars, self._columns],
             axes=[
-                axis(names, "bottom", **(SLANTED if slanted else {})),
+                axis(names, "bottom", **ticks.looks),
                 axis(shares, "left", num_ticks=3, tick_format=".1f"),
             ],
-            size=(236, _BARS_HEIGHT + room),
-            margin=(8, 6, room, 34),
+            size=(236, _BARS_HEIGHT + ticks.room),
+            margin=(8, 6, ticks.room, 34),
         )
 
     def show(self, probabilities: np.ndarray[Any, Any], chosen: int | None) -> None:

@@ -8,15 +8,7 @@ from typing import Any
 import bqplot
 import numpy as np
 
-from nni_widgets.widgets.parts.axes import (
-    LEVEL_ROOM,
-    SLANTED,
-    SLANTED_ROOM,
-    axis,
-    clicked,
-    figure,
-    tick_names,
-)
+from nni_widgets.widgets.parts.axes import axis, class_ticks, clicked, figure
 
 _MOST, _WIDTH, _HEIGHT = 10, 196, 184
 _COLOURS = "#7b8794", "#e66101"
@@ -30,10 +22,9 @@ class BeforeAfter:
     """
 
     def __init__(self, classes: Sequence[str], on_choose: Callable[[int], None]) -> None:
-        self._on_choose = on_choose
         self._shown = np.arange(min(len(classes), _MOST))
-        self._all_names, slanted = tick_names(classes, len(self._shown), _WIDTH)
-        room = SLANTED_ROOM if slanted else LEVEL_ROOM
+        ticks = class_ticks(classes, len(self._shown), _WIDTH)
+        self._all_names, self._on_choose = ticks.names, on_choose
         names, shares = bqplot.OrdinalScale(), bqplot.LinearScale(min=0, max=1)
         looks: dict[str, Any] = {"x": self._names(), "scales": {"x": names, "y": shares}}
         self._bars = bqplot.Bars(
@@ -51,11 +42,11 @@ class BeforeAfter:
             "nn-scores",
             [self._bars, self._columns],
             [
-                axis(names, "bottom", **(SLANTED if slanted else {})),
+                axis(names, "bottom", **ticks.looks),
                 axis(shares, "left", num_ticks=3, tick_format=".1f"),
             ],
-            (252, _HEIGHT + room),
-            margin=(8, 6, room, 34),
+            (252, _HEIGHT + ticks.room),
+            margin=(8, 6, ticks.room, 34),
             padding=(0, 0.025),
         )
 

@@ -9,15 +9,7 @@ import numpy as np
 
 from nni_widgets.engine.uncertainty import Dirichlet, Prediction
 from nni_widgets.widgets.explorers.uncertainty.colours import CHOSEN, PLAIN, SECOND
-from nni_widgets.widgets.parts.axes import (
-    INK,
-    LEVEL_ROOM,
-    SLANTED,
-    SLANTED_ROOM,
-    axis,
-    figure,
-    tick_names,
-)
+from nni_widgets.widgets.parts.axes import INK, LEVEL_ROOM, axis, class_ticks, figure
 
 _MOST_CLASSES, _MOST_POINTS = 10, 50
 _SPREAD = 0.32
@@ -97,23 +89,16 @@ class Cloud:
             self._beliefs.y = ends
 
     def _label(self, shown: np.ndarray, classes: Sequence[str]) -> None:
-        names, slanted = tick_names(classes, len(shown), _WIDTH - _LEFT - _RIGHT)
-        labels = {str(at): names[k] for at, k in enumerate(shown)}
+        ticks = class_ticks(classes, len(shown), _WIDTH - _LEFT - _RIGHT)
+        labels = {str(at): ticks.names[k] for at, k in enumerate(shown)}
         if self._names.tick_labels != labels:
             self._names.scale.max = len(shown) - 0.4
-            if slanted:
-                self._slant()
+            for trait, look in ticks.looks.items():
+                setattr(self._names, trait, look)
+            self.widget.fig_margin = {**self.widget.fig_margin, "bottom": ticks.room}
+            self.widget.layout.height = f"{_HEIGHT + ticks.room}px"
             self._names.tick_labels = labels
             self._names.tick_values = np.arange(len(shown))
-
-    def _slant(self) -> None:
-        """Let the names stand aslant, with room for them: level ones would overlap."""
-        self._names.tick_style, self._names.tick_rotate = (
-            SLANTED["tick_style"],
-            SLANTED["tick_rotate"],
-        )
-        self.widget.fig_margin = {**self.widget.fig_margin, "bottom": SLANTED_ROOM}
-        self.widget.layout.height = f"{_HEIGHT + SLANTED_ROOM}px"
 
 
 def _aside(count: int) -> np.ndarray:
