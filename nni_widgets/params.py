@@ -8,6 +8,7 @@ its place in copied code are all derived from that declaration.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -271,7 +272,12 @@ def _is_array(value: object) -> bool:
 
 
 def _values(of: Any) -> list[Any]:
-    return [getattr(of, field.name) for field in dataclasses.fields(of)]
+    return [getattr(of, name) for name in _names(type(of))]  # type: ignore[arg-type]
+
+
+@functools.cache
+def _names(kind: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -7,7 +7,7 @@ networks halves the time of a recorded pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -30,20 +30,31 @@ class Link(NamedTuple):
 
 def links(model: nn.Module) -> list[Link] | None:
     """The modules of a chain in the order in which they run; None if the model is no chain."""
-    if not runs_its_children(model):
-        return None
-    paths: dict[nn.Module, str] = {}
-    uses: dict[str, int] = {}
-    found = []
-    for path, module in _leaves(model):
-        describe = _CALLS.get(type(module))
-        call = None if describe is None or _is_changed(module) else describe(module)
-        if call is None:
-            return None
-        path = paths.setdefault(module, path)
-        uses[path] = use = uses.get(path, 0) + 1
-        found.append(Link(path, labelled(path, use), *call))
-    return found
+    found: list[Link] = []
+    return found if runs_its_children(model) and _follow(model, "", {}, found) else None
+
+
+def _follow(
+    chain: nn.Module, above: str, used: dict[nn.Module, tuple[str, int]], found: list[Link]
+) -> bool:
+    """Add what runs in a chain; whether all of it is known.
+
+    ``used`` tells the path of a module, and how often it was used so far.
+    """
+    for name, module in chain._modules.items():
+        describe = _CALLS.get(type(module))  # type: ignore[arg-type]
+        if module is None or _is_changed(module):
+            return False
+        if describe is not None:
+            path, uses = used.get(module) or (above + name, 0)
+            used[module] = path, uses + 1
+            call = describe(module)
+            if call is None:
+                return False
+            found.append(Link(path, labelled(path, uses + 1), *call))
+        elif not _follow(module, f"{above}{name}.", used, found):
+            return False
+    return True
 
 
 def labelled(name: str, use: int) -> str:
@@ -57,31 +68,31 @@ def runs_its_children(model: nn.Module) -> bool:
     return not hooked and type(model) is nn.Sequential and not _is_changed(model)
 
 
-def _leaves(model: nn.Module, above: str = "") -> Iterator[tuple[str, Any]]:
-    """What runs in a chain, with its path; a changed or unknown part as a whole."""
-    for name, child in model._modules.items():
-        if type(child) is nn.Sequential and not _is_changed(child):
-            yield from _leaves(child, f"{above}{name}.")
-        else:
-            yield above + name, child
-
-
 def _is_changed(module: nn.Module) -> bool:
-    """Whether it has hooks, or what it runs was replaced, in it or in its class."""
-    own, kind = vars(module), type(module)
+    """Whether it is of an unknown class, has hooks, or what it runs was replaced."""
+    own, kind = module.__dict__, type(module)
     return bool(
         own["_forward_hooks"]
         or own["_forward_pre_hooks"]
         or "forward" in own
         or "_call_impl" in own
-        or kind.forward is not _FORWARDS[kind]
+        or kind.forward is not _FORWARDS.get(kind)
     )
 
 
 def _conv2d(m: Any) -> Call | None:
-    if m.padding_mode != "zeros" or getattr(m._conv_forward, "__func__", None) is not _CONVOLVE:
+    is_replaced = "_conv_forward" in m.__dict__ or nn.Conv2d._conv_forward is not _CONVOLVE
+    if is_replaced or m.padding_mode != "zeros":
         return None
-    return torch.conv2d, (m.weight, m.bias, m.stride, m.padding, m.dilation, m.groups)
+    return torch.conv2d, (*_weights(m), m.stride, m.padding, m.dilation, m.groups)
+
+
+def _weights(m: Any) -> tuple[Any, Any]:
+    """Weight and bias of a layer, found more quickly than by their names."""
+    own = m._parameters
+    if own.keys() == {"weight", "bias"}:
+        return own["weight"], own["bias"]
+    return m.weight, m.bias
 
 
 def _max_pool2d(m: Any) -> Call | None:
@@ -97,7 +108,7 @@ def _avg_pool2d(m: Any) -> Call:
 
 _CALLS: dict[type[nn.Module], Callable[[Any], Call | None]] = {
     nn.Conv2d: _conv2d,
-    nn.Linear: lambda m: (functional.linear, (m.weight, m.bias)),
+    nn.Linear: lambda m: (functional.linear, _weights(m)),
     nn.ReLU: lambda _: (torch.relu, ()),
     nn.MaxPool2d: _max_pool2d,
     nn.AvgPool2d: _avg_pool2d,

@@ -79,7 +79,7 @@ def check_logits(who: str, logits: Any) -> None:
 
 
 def _all_finite(x: Tensor) -> bool:
-    return math.isfinite(float(x.detach().sum())) or bool(x.isfinite().all())
+    return math.isfinite(x.detach().sum().item()) or bool(x.isfinite().all())
 
 
 def run(who: str, model: Callable[[Tensor], Any], x: Tensor) -> Any:

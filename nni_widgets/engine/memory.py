@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -39,7 +39,7 @@ def counting(rows: int) -> Iterator[Kept]:
         _counting.reset(before)
 
 
-def keep(tensors: tuple[Tensor, ...]) -> None:
+def keep(tensors: Iterable[Tensor]) -> None:
     """Say that these tensors are kept outside autograd."""
     kept = _counting.get()
     if kept is not None:

@@ -40,13 +40,13 @@ class Classes:
     index: Tensor
 
     def __call__(self, logits: Tensor) -> Tensor:
-        return logits.gather(1, self.index[:, None])[:, 0]
+        return logits.gather(1, self.index.unsqueeze(1)).squeeze(1)
 
     def rows(self, index: Tensor) -> Classes:
         return Classes(self.index[index.to(self.index.device)])
 
     def gradient(self, logits: Tensor) -> Tensor:
-        return torch.zeros_like(logits).scatter_(1, self.index[:, None], 1.0)
+        return torch.zeros_like(logits).scatter_(1, self.index.unsqueeze(1), 1.0)
 
 
 @dataclass(frozen=True)
@@ -117,18 +117,20 @@ def resolve(target: Target, logits: Tensor, who: str) -> Selection:
     if type(target) is int and 0 <= target < logits.shape[1]:
         return Classes(torch.full((len(logits),), target, device=logits.device))
     index = _as_index(target, logits, who)
-    index = index.long().expand(len(logits)) if index.ndim == 0 else index.long()
+    if index.ndim == 0:
+        index = index.expand(len(logits))
     if index.shape != (len(logits),):
         expected = f"one class or {len(logits)} classes, one per sample"
         raise invalid(who, "target", expected, f"shape {tuple(index.shape)}", "Give one per sample")
     _check_classes(index.tolist(), logits, who)
-    return Classes(index.clone())  # the caller may write to what was given
+    return Classes(index.to(torch.int64, copy=True))  # the caller may write to what was given
 
 
 def _as_index(target: object, logits: Tensor, who: str) -> Tensor:
     try:
         index = torch.as_tensor(target, device=logits.device)
-        whole = not (index.is_floating_point() or index.is_complex() or index.dtype == torch.bool)
+        kind = index.dtype
+        whole = not (kind.is_floating_point or kind.is_complex or kind == torch.bool)
     except (TypeError, ValueError, RuntimeError):
         whole = False
     if not whole:

@@ -7,7 +7,6 @@ relevance of output ``k``.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -132,13 +131,13 @@ class AlphaBeta(Rule):
 
     def __call__(self, op: Op, relevance: Tensor) -> Share:
         layer = affine(op)
-        parts = _Parts(layer)
+        parts = _Parts(layer, self.alpha > 1)
         positive = parts.positive(with_bias=True)
+        torch.maximum(positive, layer.z, out=positive)
         down = None
         if self.alpha > 1:
-            negative = (layer.z - positive).clamp_(max=0)
-            down = divide(relevance, negative).mul_(1 - self.alpha)
-        up = divide_by_positive(relevance, positive, least=layer.z).mul_(self.alpha)
+            down = divide(relevance, layer.z - positive).mul_(1 - self.alpha)
+        up = divide_by_positive(relevance, positive).mul_(self.alpha)
         return Share(
             (parts.spread(up, down),),
             lambda: into_bias(layer, up, "+") + into_bias(layer, down, "-"),
@@ -159,7 +158,7 @@ class ZPlus(Rule):
 
     def __call__(self, op: Op, relevance: Tensor) -> Share:
         layer = affine(op)
-        parts = _Parts(layer)
+        parts = _Parts(layer, both=False)
         least = layer.z if layer.bias is None else None
         up = divide_by_positive(relevance, parts.positive(with_bias=False), least)
         return Share((parts.spread(up, None),))
@@ -295,14 +294,12 @@ class _Parts:
     which saves half of the passes.
     """
 
-    def __init__(self, layer: Affine) -> None:
+    def __init__(self, layer: Affine, both: bool) -> None:
         self.layer = layer
         self.signed = _is_signed(layer)
         self._plus = _plus(layer.weight)
-
-    @cached_property
-    def _minus(self) -> Tensor:
-        return _minus(self.layer.weight)
+        if both or self.signed:
+            self._minus = _minus(layer.weight)
 
     def positive(self, with_bias: bool) -> Tensor:
         """``z⁺ = Σ_j (a_j w_jk)⁺``, the bias's positive part included or not."""
