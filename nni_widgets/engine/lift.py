@@ -141,7 +141,7 @@ def multiply_down(
             gross.forget(pair)
         change = passes.x - passes.reference
         signal = at.get(0, Multiplier(torch.zeros_like(change)))
-        return change * signal.of_whole(lambda: change)
+        return (change * signal.of_whole(lambda: change)).contiguous()
 
 
 def _down(

@@ -95,26 +95,28 @@ def record_pair(model: nn.Module, x: Tensor, reference: Tensor, who: str) -> Pas
     tape = canonical(record(model, x, who))
     if len(reference) == 1:
         kept = _kept.get(model)
-        if kept is not None and kept.is_of(reference):
+        if kept is not None and kept.is_of(reference, tape.x):
             pairs = _joined(tape, kept.tape)
             if pairs is not None and all(pair.agrees for pair in pairs):
                 return _passes(tape, kept.tape, pairs, 1)
-        old = canonical(record(model, _copy(reference), who))
+        old = canonical(record(model, _copy(reference, tape.x), who))
         pairs = _joined(tape, old)
         if pairs is not None and (len(x) == 1 or all(pair.agrees for pair in pairs)):
             if all(pair.agrees for pair in pairs):
                 _kept[model] = _Kept(old)
             return _passes(tape, old, pairs, 1 + 1 / len(x))
-    old = canonical(record(model, _copy(reference.expand_as(x)), who))
+    old = canonical(record(model, _copy(reference.expand_as(x), tape.x), who))
     pairs = _joined(tape, old)
     if pairs is None:
         _refuse(tape, old, who)
     return _passes(tape, old, pairs or [], 2)
 
 
-def _copy(reference: Tensor) -> Tensor:
-    """A reference that the model may write to, in the memory order that every model takes."""
-    return reference.clone(memory_format=torch.contiguous_format)
+def _copy(reference: Tensor, x: Tensor) -> Tensor:
+    """A reference that the model may write to, in the memory order of x."""
+    return torch.empty_strided(
+        reference.shape, x.stride(), dtype=reference.dtype, device=reference.device
+    ).copy_(reference)
 
 
 def _passes(tape: Tape, old: Tape, pairs: list[Pair], cost: float) -> Passes:
@@ -195,10 +197,14 @@ class _Kept:
         self._proofs = [(tensor, _proof(tensor)) for tensor in _tensors(tape)]
         self.tape = _own(tape)
 
-    def is_of(self, reference: Tensor) -> bool:
-        """Whether it is the tape of this reference, and no constant on it was written to."""
+    def is_of(self, reference: Tensor, like: Tensor) -> bool:
+        """Whether it is the tape of this reference, and no constant on it was written to.
+
+        Its memory order has to be that of ``like``.
+        """
         x = self.tape.x
         same = (x.dtype, x.device, x.shape) == (reference.dtype, reference.device, reference.shape)
+        same = same and x.stride()[1:] == like.stride()[1:]
         return same and torch.equal(x, reference) and all(map(_holds, self._proofs))
 
 

@@ -64,7 +64,7 @@ def propagate(
                 observe(op, rule, signals, share)
             for number, signal in zip(op.inputs, share.inputs, strict=True):
                 at[number] = at[number] + signal if number in at else signal
-    return at.get(0, torch.zeros_like(tape.x))
+    return at[0].contiguous() if 0 in at else torch.zeros_like(tape.x)
 
 
 class Ledger:

@@ -21,6 +21,7 @@ from nni_widgets.engine.calls import call_of, out_of_place
 from nni_widgets.engine.chain import Link, labelled, links
 from nni_widgets.engine.checks import check_logits, run
 from nni_widgets.engine.memory import keep
+from nni_widgets.engine.order import in_quickest_order
 from nni_widgets.errors import UnsupportedOperation, sentence
 
 
@@ -102,9 +103,13 @@ def record(model: nn.Module, x: Tensor, who: str = "record") -> Tape:
     (scripted or compiled code, ``.detach()`` inside) or a view is written to in place.
     Cost: one forward pass.
     """
+    return in_quickest_order(model, x, lambda moved: _record(model, moved, who))
+
+
+def _record(model: nn.Module, x: Tensor, who: str) -> Tape:
     chain = links(model)
     if chain is not None:
-        return _of_chain(chain, x, who)
+        return record_chain(chain, x, who)
     with torch.enable_grad(), _Recorder(model, x, who) as recorder:
         logits = run(who, model, recorder.start)
     check_logits(who, logits)
@@ -127,9 +132,9 @@ def record(model: nn.Module, x: Tensor, who: str = "record") -> Tape:
     return tape
 
 
-def _of_chain(chain: list[Link], x: Tensor, who: str) -> Tape:
-    """The same tape, without watching what is known."""
-    tape = Tape(x.detach())
+def record_chain(chain: list[Link], x: Tensor, who: str) -> Tape:
+    """The tape of a plain chain's calls, or of some that follow each other; nothing is watched."""
+    start, ops = x.detach(), list[Op]()
 
     def forward(value: Tensor) -> Tensor:
         for number, (path, label, func, rest) in enumerate(chain, start=1):
@@ -138,7 +143,7 @@ def _of_chain(chain: list[Link], x: Tensor, who: str) -> Tape:
                 made = func(value, *rest)
             else:
                 made, winners = call.with_winners(value, *rest)
-            tape.ops.append(
+            ops.append(
                 Op(call.kind, path, (number - 1,), (value,), (number,), (made,), func,
                    (value, *rest), {}, label, winners, number)
             )  # fmt: skip
@@ -146,11 +151,10 @@ def _of_chain(chain: list[Link], x: Tensor, who: str) -> Tape:
         return value
 
     with torch.no_grad():
-        tape.logits = run(who, forward, tape.x)
-    check_logits(who, tape.logits)
-    tape.output = len(chain)
-    keep(tuple(op.results[0] for op in tape.ops))
-    return tape
+        logits = run(who, forward, start)
+    check_logits(who, logits)
+    keep(op.results[0] for op in ops)
+    return Tape(start, ops, len(chain), logits)
 
 
 _Known = tuple[int, Tensor, Tensor]

@@ -91,8 +91,8 @@ REFUSED = [pair for pair in PAIRS if refusal(*pair.values)]
 
 
 @cache
-def prepared(name: str, dtype: torch.dtype) -> tuple[nn.Module, Tensor]:
-    return build(SOUND[name], dtype)
+def prepared(name: str, dtype: torch.dtype, batch: int = 2) -> tuple[nn.Module, Tensor]:
+    return build(SOUND[name], dtype, batch)
 
 
 class State:
@@ -139,19 +139,26 @@ def nothing_changes(model: nn.Module, x: Tensor) -> Iterator[None]:
 
 @pytest.mark.parametrize(("method", "name"), EXPLAINED)
 def test_every_method_on_every_network(method: Method, name: str) -> None:
-    """Shaped like x, in its dtype, finite; the same bits again; each sample by itself."""
+    """Shaped like x, in its dtype, finite; the same bits again; each sample by itself.
+
+    Four samples come with their channels last, one sample comes as it is. Not with zB everywhere:
+    inside a network its sum can be 0 but for rounding, which is another in another order.
+    """
     for dtype in DTYPES:
-        model, x = prepared(name, dtype)
+        many = dtype == torch.float64 and method != LRP(rules=ZBox())
+        model, x = prepared(name, dtype, 4 if many else 2)
         with nothing_changes(model, x):
             values = method(model, x)
         assert values.shape == x.shape
         assert values.dtype == dtype
+        assert values.is_contiguous()
         assert not values.requires_grad
         assert bool(values.isfinite().all())
         if dtype == torch.float32:
             assert torch.equal(values, method(model, x))
         else:
-            assert_near(values, torch.cat([method(model, row[None]) for row in x]), 1e-10)
+            alone = [method(model, row[None]) for row in x[-2:]]
+            assert_near(values[-2:], torch.cat(alone), 1e-10)
 
 
 @pytest.mark.parametrize(("method", "name"), REFUSED)

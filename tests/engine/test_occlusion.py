@@ -341,7 +341,7 @@ def test_memory_is_bounded() -> None:
             pass
         return max(len(batch) for batch in model.batches)
 
-    assert most(16) == 64
+    assert most(16) == 32
     assert most(1024) == 4
 
 

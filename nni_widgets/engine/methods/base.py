@@ -6,6 +6,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeVar, cast
 
@@ -16,6 +17,7 @@ from nni_widgets.engine.channels import Channels
 from nni_widgets.engine.checks import check_input, check_logits, check_model, run
 from nni_widgets.engine.findings import Finding
 from nni_widgets.engine.methods.card import Card
+from nni_widgets.engine.order import in_quickest_order
 from nni_widgets.engine.propagation import Layer
 from nni_widgets.engine.targets import Selection, Target, resolve
 from nni_widgets.errors import invalid
@@ -92,7 +94,7 @@ class Method(Declared):
         check_input(who, model, x)
         work = self._steps(model, ordinary(x), target, layers)
         while True:
-            with model_lock, torch.inference_mode(False):
+            with model_lock, outside_inference():
                 result = next(work, None)
             if result is None:
                 return
@@ -215,12 +217,24 @@ def final(results: Iterable[_Each]) -> _Each:
 
 def ordinary(x: Tensor) -> Tensor:
     """The input without its history, a copy if it was made in inference mode."""
-    with torch.inference_mode(False):
+    with outside_inference():
         return x.clone() if x.is_inference() else x.detach()
+
+
+def outside_inference() -> AbstractContextManager[Any]:
+    """Leaves torch's inference mode, and costs nothing where it is not entered."""
+    return torch.inference_mode(False) if torch.is_inference_mode_enabled() else _NOTHING
+
+
+_NOTHING = nullcontext()
 
 
 def logits_of(who: str, model: nn.Module, x: Tensor) -> Tensor:
     """The checked logits of x, without a graph. Cost: one forward pass."""
+    return in_quickest_order(model, x, lambda moved: _logits_of(who, model, moved))
+
+
+def _logits_of(who: str, model: nn.Module, x: Tensor) -> Tensor:
     with torch.no_grad():
         logits = run(who, model, x.clone())
     check_logits(who, logits)
@@ -234,6 +248,12 @@ def input_gradient(
 
     Nothing but the input is differentiated. Cost: one forward and one backward pass.
     """
+    return in_quickest_order(model, x, lambda moved: _input_gradient(who, model, moved, target))
+
+
+def _input_gradient(
+    who: str, model: nn.Module, x: Tensor, target: Target
+) -> tuple[Tensor, Tensor, Selection]:
     with torch.enable_grad():
         leaf = x.detach().requires_grad_()
         logits = run(who, model, leaf.clone())
@@ -248,4 +268,4 @@ def input_gradient(
         expected, given = "computed from x by differentiable operations", "no gradient at x"
         action = "Avoid .detach() and torch.no_grad()"
         raise invalid(who, "the model's output", expected, given, action)
-    return gradient, found, selection
+    return gradient.contiguous(), found, selection

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
+from contextlib import suppress
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
+from nni_widgets.engine.checks import run
 from nni_widgets.engine.memory import counting
 
 _BUDGET = 8 * 2**20
@@ -31,6 +33,19 @@ def rows_at_once(
             one_row()
         known[key] = max(kept.bytes, 1)
     return min(max(_LEAST, _BUDGET // known[key]), _MOST)
+
+
+def rows_without_graph(who: str, model: nn.Module, x: Tensor) -> int:
+    """As many rows as where a graph is kept: more are no faster.
+
+    A model that takes no input with a graph (it calls ``numpy``) keeps nothing that is counted.
+    """
+
+    def one_row() -> None:
+        with torch.enable_grad(), suppress(ValueError):
+            run(who, model, x[:1].detach().requires_grad_().clone())
+
+    return rows_at_once(model, x, "forward", one_row)
 
 
 def totals(like: Tensor) -> Tensor:

@@ -10,18 +10,22 @@ import torch
 from torch import Tensor, nn
 
 from nni_widgets.engine.canonizers import canonical
+from nni_widgets.engine.chain import runs_its_children
 from nni_widgets.engine.checks import check_input, check_logits, check_model, run
 from nni_widgets.engine.findings import Finding
 from nni_widgets.engine.graph import follow
 from nni_widgets.engine.methods.base import Method, Result
 from nni_widgets.engine.methods.card import Card
 from nni_widgets.engine.operations import family
+from nni_widgets.engine.order import in_quickest_order
 from nni_widgets.engine.propagation import Ledger, propagate
 from nni_widgets.engine.rules import Derivative, GuidedReLU, Rule, Share
 from nni_widgets.engine.tape import Op, Tape, record
 from nni_widgets.engine.targets import Score, Selection, Target, resolve
 from nni_widgets.errors import invalid
 from nni_widgets.params import is_whole, param
+
+_SMALL = 1 << 12
 
 
 class DeconvReLU(Rule):
@@ -64,11 +68,15 @@ class Reconstruction(Method):
             raise invalid(who, "channel", expected, given, "Name its layer, or choose a target")
 
     def _steps(self, model: nn.Module, x: Tensor, target: Target, layers: bool) -> Iterator[Result]:
-        found = None if layers or self.layer else self._by_autograd(model, x, target)
+        found = None
+        if not (layers or self.layer or _is_quicker_on_tape(model, x)):
+            found = in_quickest_order(
+                model, x, lambda moved: self._by_autograd(model, moved, target)
+            )
         yield self._on_tape(model, x, target, layers) if found is None else found
 
     def _by_autograd(self, model: nn.Module, x: Tensor, target: Target) -> Result | None:
-        """The quick way for the whole network; None where its graph is not known or misses x."""
+        """The whole network in less memory; None where its graph is not known or misses x."""
         who = type(self).__name__
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
@@ -83,7 +91,7 @@ class Reconstruction(Method):
                 selection = resolve(target, found, who)
                 seed = selection.gradient(found)
                 (values,) = torch.autograd.grad(logits, leaf, seed, allow_unused=True)
-        return None if values is None else Result(values, selection, found, passes=2)
+        return None if values is None else Result(values.contiguous(), selection, found, passes=2)
 
     def _on_tape(self, model: nn.Module, x: Tensor, target: Target, layers: bool) -> Result:
         who = type(self).__name__
@@ -127,8 +135,9 @@ class Reconstruction(Method):
         return [Finding("warning", f"{who}: {what}, so it equals the plain gradient.")]
 
     def _rules(self, tape: Tape) -> dict[str, Rule]:
+        elsewhere = Derivative()
         return {
-            op.label: self.at_activations if family(op) == "activation" else Derivative()
+            op.label: self.at_activations if family(op) == "activation" else elsewhere
             for op in tape.ops
         }
 
@@ -232,6 +241,11 @@ class DeconvNet(Reconstruction):
             text = f"DeconvNet: it is defined for ReLU, and treats {named} as one."
             found.append(Finding("warning", text))
         return found
+
+
+def _is_quicker_on_tape(model: nn.Module, x: Tensor) -> bool:
+    """Whether pictures are so small, and the model so plain, that autograd's nodes take longer."""
+    return x.numel() <= _SMALL and runs_its_children(model)
 
 
 def _positive(signal: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import suppress
 from numbers import Integral
 from typing import ClassVar
 
@@ -12,19 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from nni_widgets.engine.channels import Channels
-from nni_widgets.engine.checks import check_input, check_model, run
+from nni_widgets.engine.checks import check_input, check_model
 from nni_widgets.engine.findings import Finding
 from nni_widgets.engine.methods.base import Method, Result, logits_of
 from nni_widgets.engine.methods.baselines import Constant
 from nni_widgets.engine.methods.card import Card
-from nni_widgets.engine.methods.chunks import in_chunks, rows_at_once
+from nni_widgets.engine.methods.chunks import in_chunks, rows_without_graph
 from nni_widgets.engine.methods.fills import FILLS, Fill, as_fill, filled
 from nni_widgets.engine.targets import Target, resolve
 from nni_widgets.errors import invalid
 from nni_widgets.params import param
 
 _MANY, _MUCH = 2000, 0.5
-_FEW = 4
 
 
 class Occlusion(Method):
@@ -63,7 +61,7 @@ class Occlusion(Method):
         who = type(self).__name__
         logits = logits_of(who, model, x)
         selection = resolve(target, logits, who)
-        score, forward = selection(logits), ForwardOnly(who, model)
+        score = selection(logits)
         windows, fill = self.windows(x), filled(type(self).__name__, self.fill, x)
         known = ~windows.touching(fill != x)
         falls = torch.zeros_like(known, dtype=score.dtype)
@@ -72,7 +70,8 @@ class Occlusion(Method):
         def measure(rows: Tensor) -> None:
             window, sample = rows // len(x), rows % len(x)
             covered = torch.where(windows.masks(window), fill[sample], x[sample])
-            falls[sample, window] = score[sample] - selection.rows(sample)(forward(covered))
+            logits = logits_of(who, model, covered)
+            falls[sample, window] = score[sample] - selection.rows(sample)(logits)
             known[sample, window] = True
 
         def result(done: int) -> Result:
@@ -216,42 +215,3 @@ def _intervals(side: int, window: int, starts: tuple[int, ...]) -> Tensor:
     """Which of ``side`` places each interval of length ``window`` covers: a boolean matrix."""
     after = torch.arange(side) - torch.tensor(starts)[:, None]
     return (after >= 0) & (after < window)
-
-
-class ForwardOnly:
-    """The logits of many pictures, in the memory order that is fastest where no graph is kept.
-
-    That is channels last; models that fail on it (``view`` of a map) get the ordinary order.
-    """
-
-    def __init__(self, who: str, model: nn.Module) -> None:
-        self._who, self._model = who, model
-        self._channels_last = True
-
-    def __call__(self, x: Tensor) -> Tensor:
-        if self._channels_last and x.ndim == 4:
-            try:
-                return logits_of(self._who, self._model, _channels_last(x))
-            except ValueError:
-                self._channels_last = False
-        return logits_of(self._who, self._model, x)
-
-
-def _channels_last(x: Tensor) -> Tensor:
-    """A copy in this order by its strides too where there is one channel."""
-    moved = x.permute(0, 2, 3, 1).clone(memory_format=torch.contiguous_format)
-    return moved.permute(0, 3, 1, 2)
-
-
-def rows_without_graph(who: str, model: nn.Module, x: Tensor) -> int:
-    """Twice as many rows as where a graph is kept, unless they are large: 4 at least.
-
-    A model that takes no input with a graph (it calls ``numpy``) keeps nothing that is counted.
-    """
-
-    def one_row() -> None:
-        with torch.enable_grad(), suppress(ValueError):
-            run(who, model, x[:1].detach().requires_grad_().clone())
-
-    size = rows_at_once(model, x, "forward", one_row)
-    return size if size <= _FEW else 2 * size

@@ -10,11 +10,10 @@ from torch import Tensor, nn
 
 from nni_widgets.engine.findings import Finding
 from nni_widgets.engine.methods.activation_map import LayerMap, MapResult, over_pixels
-from nni_widgets.engine.methods.base import Result
+from nni_widgets.engine.methods.base import Result, logits_of
 from nni_widgets.engine.methods.card import Card
-from nni_widgets.engine.methods.chunks import in_chunks
+from nni_widgets.engine.methods.chunks import in_chunks, rows_without_graph
 from nni_widgets.engine.methods.maps import along_places, upsample
-from nni_widgets.engine.methods.occlusion import ForwardOnly, rows_without_graph
 from nni_widgets.engine.targets import Target, resolve
 
 _MANY = 500
@@ -50,7 +49,7 @@ class ScoreCAM(LayerMap):
         tape, op = self._tape(model, x)
         maps, logits, label = op.results[0], tape.logits, op.label
         del tape, op
-        selection, forward = resolve(target, logits, who), ForwardOnly(who, model)
+        selection = resolve(target, logits, who)
         varied = _is_varied(maps)
         known = torch.zeros_like(varied)
         scores = maps.new_zeros(known.shape)
@@ -59,7 +58,7 @@ class ScoreCAM(LayerMap):
         def measure(rows: Tensor) -> None:
             channel, sample = rows // len(x), rows % len(x)
             masks = _unit(upsample(maps[sample, channel], x, self.upsampling))
-            seen = forward(x[sample] * masks[:, None])
+            seen = logits_of(who, model, x[sample] * masks[:, None])
             scores[sample, channel] = selection.rows(sample)(seen).to(scores)
             known[sample, channel] = True
 

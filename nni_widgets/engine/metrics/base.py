@@ -22,8 +22,7 @@ from nni_widgets.engine.methods.base import (
     logits_of,
     ordinary,
 )
-from nni_widgets.engine.methods.chunks import rows_at_once
-from nni_widgets.engine.methods.occlusion import ForwardOnly, rows_without_graph
+from nni_widgets.engine.methods.chunks import rows_at_once, rows_without_graph
 from nni_widgets.engine.targets import Selection, Target, resolve
 from nni_widgets.errors import invalid
 from nni_widgets.params import Declared
@@ -172,7 +171,6 @@ class Subject:
             self.logits = logits_of(self.who, model, self.x)
             self.selection = resolve(target, self.logits, self.who)
             self.score = self.selection(self.logits).double()
-        self._forward = ForwardOnly(self.who, model)
 
     @cached_property
     def result(self) -> Result:
@@ -233,7 +231,10 @@ class Subject:
         size = rows_without_graph(self.who, self.model, self.x)
         pieces = zip(pictures.split(size), sample.split(size), strict=True)
         with torch.no_grad():
-            outputs = ((self._forward(rows), self.selection.rows(of)) for rows, of in pieces)
+            outputs = (
+                (logits_of(self.who, self.model, rows), self.selection.rows(of))
+                for rows, of in pieces
+            )
             found = [read(logits.softmax(1) if softmax else logits) for logits, read in outputs]
         return torch.cat(found).double()
 

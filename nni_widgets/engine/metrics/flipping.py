@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from nni_widgets.engine.methods.baselines import Blur, Constant
+from nni_widgets.engine.methods.chunks import rows_without_graph
 from nni_widgets.engine.methods.fills import FILLS, Fill, as_fill, filled
-from nni_widgets.engine.methods.occlusion import rows_without_graph
 from nni_widgets.engine.metrics.base import Measured, Metric, MetricCard, Subject, places
 from nni_widgets.errors import invalid
 from nni_widgets.params import param

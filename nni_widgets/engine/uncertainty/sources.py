@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from nni_widgets.engine.checks import check_input, check_logits, check_model, run
 from nni_widgets.engine.memory import counting
 from nni_widgets.engine.methods.base import final, model_lock
+from nni_widgets.engine.methods.chunks import rows_without_graph
 from nni_widgets.engine.methods.noise import deviation, noise
-from nni_widgets.engine.methods.occlusion import rows_without_graph
 from nni_widgets.engine.uncertainty.prediction import Prediction
 from nni_widgets.engine.uncertainty.thinning import Thinned
 from nni_widgets.errors import invalid
