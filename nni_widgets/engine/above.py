@@ -1,8 +1,8 @@
 """The derivative at a layer by a pass whose graph begins there: nothing below it is kept.
 
 Where the layer is, a tape tells once for each model, shape and layer. Then the model runs as it is,
-and only its torch calls are counted, or, in an ``nn.Sequential``, its children: this costs little
-more than a plain pass.
+and only its torch calls are counted; of a plain chain the calls are known, and those above the
+layer are recorded. Either costs little more than a plain pass.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from nni_widgets.engine.chain import runs_its_children
+from nni_widgets.engine.chain import Link, links
 from nni_widgets.engine.checks import check_logits, run
-from nni_widgets.engine.tape import Op
+from nni_widgets.engine.order import in_quickest_order
+from nni_widgets.engine.propagation import propagate
+from nni_widgets.engine.rules import Derivative
+from nni_widgets.engine.tape import Op, record_chain
 
 _known: WeakKeyDictionary[nn.Module, dict[Hashable, _Place | None]] = WeakKeyDictionary()
 
@@ -61,13 +64,13 @@ def above(
     key = (x.shape[1:], x.dtype, layer)
     place = places.get(key)
     if place is not None:
-        cut = _run(who, model, x, place.label, place.call)
+        cut = _run(who, model, x, place.call)
         if cut is not None and tuple(cut.ran) == place.ran:
             return _differentiated(place.label, cut, start)
     elif key in places:
         return None
     op = find()
-    cut = _run(who, model, x, op.label, op.call)
+    cut = _run(who, model, x, op.call)
     if cut is None or not torch.equal(cut.output.detach(), op.results[0]):
         places[key] = None
         return None
@@ -85,14 +88,26 @@ class _Counted(TorchFunctionMode):
     output: Tensor
     logits: Tensor
 
-    def __init__(self, model: nn.Module, at: int) -> None:
+    def __init__(self, who: str, model: nn.Module, at: int) -> None:
         super().__init__()
-        self._model, self._at = model, at
+        self._who, self._model, self._at = who, model, at
         self.ran: list[Hashable] = []
 
     def __call__(self, x: Tensor) -> Tensor:
+        own = x.clone()
         with self:
-            return cast(Tensor, self._model(x))
+            logits = self._model(own)
+        check_logits(self._who, logits)
+        return cast(Tensor, logits)
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether there is a graph from the layer to the logits."""
+        return hasattr(self, "output") and self.logits.requires_grad
+
+    def gradient(self, signal: Tensor) -> Tensor:
+        """The derivative at the layer; ``signal`` is that at the logits."""
+        return torch.autograd.grad(self.logits, self.output, signal)[0]
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
@@ -109,70 +124,66 @@ class _Counted(TorchFunctionMode):
         return result if is_written else self.output.clone()
 
 
-class _Chain:
-    """Runs the children of an ``nn.Sequential``, and begins a graph at the output of one.
+class _Linked:
+    """Runs the calls of a plain chain, and records those above a layer.
 
-    ``ran`` are their names, the kinds of their modules, and the shape of that output, without the
-    samples.
+    ``ran`` are the calls, and the shape of the layer's output, without the samples.
     """
 
     output: Tensor
     logits: Tensor
 
-    def __init__(self, model: nn.Sequential, name: str) -> None:
-        self._model, self._name = model, name
+    is_followed = True
+
+    def __init__(self, who: str, chain: list[Link], at: int) -> None:
+        self._who, self._chain, self._at = who, chain, at
 
     @property
     def ran(self) -> list[Hashable]:
-        children = self._model._modules
-        return [*children, *map(_kinds, children.values()), _shape(self.output)]
+        return [*((link.path, link.func) for link in self._chain), _shape(self.output)]
 
     def __call__(self, x: Tensor) -> Tensor:
-        for name, child in self._model._modules.items():
-            x = child(x)
-            if name == self._name and isinstance(x, Tensor):
-                torch.set_grad_enabled(True)
-                self.output = x.detach().requires_grad_()
-                x = self.output.clone()
-        return x
+        for link in self._chain[: self._at]:
+            x = link.func(x, *link.rest)
+        self.output, self._tape = x, record_chain(self._chain[self._at :], x, self._who)
+        return self._tape.logits
+
+    def gradient(self, signal: Tensor) -> Tensor:
+        """The derivative at the layer; ``signal`` is that at the logits."""
+        labels = [op.label for op in self._tape.ops]
+        return propagate(self._tape, signal, dict.fromkeys(labels, _BY_DERIVATIVE))
 
 
-def _kinds(module: nn.Module | None) -> Any:
-    """Its class, with those of all that is in it."""
-    if module is None or not module._modules:
-        return type(module)
-    return type(module), *map(_kinds, module._modules.values())
+_BY_DERIVATIVE = Derivative()
 
 
 def _shape(made: Any) -> tuple[int, ...]:
     return tuple(made.shape[1:]) if isinstance(made, Tensor) else ()
 
 
-_Cut = _Counted | _Chain
+_Cut = _Counted | _Linked
 
 
-def _cut(model: nn.Module, label: str, call: int) -> _Cut:
-    if runs_its_children(model) and label in model._modules:
-        return _Chain(cast(nn.Sequential, model), label)
-    return _Counted(model, call)
+def _run(who: str, model: nn.Module, x: Tensor, call: int) -> _Cut | None:
+    def in_order(moved: Tensor) -> _Cut:
+        chain = links(model)
+        cut = _Counted(who, model, call) if chain is None else _Linked(who, chain, call)
+        cut.logits = run(who, cut, moved)
+        return cut
 
-
-def _run(who: str, model: nn.Module, x: Tensor, label: str, call: int) -> _Cut | None:
-    cut = _cut(model, label, call)
     try:
         with torch.no_grad():
-            cut.logits = run(who, cut, x.detach().clone())
-            check_logits(who, cut.logits)
+            cut = in_quickest_order(model, x, in_order)
     except ValueError:
         return None
-    return cut if hasattr(cut, "output") and cut.logits.requires_grad else None
+    return cut if cut.is_followed else None
 
 
 def _differentiated(label: str, cut: _Cut, start: Callable[[Tensor], Tensor]) -> Above | None:
     logits = cut.logits.detach()
     signal = start(logits)
     try:
-        (gradient,) = torch.autograd.grad(cut.logits, cut.output, signal)
+        gradient = cut.gradient(signal)
     except RuntimeError:
         return None
     return Above(label, cut.output.detach(), logits, gradient)

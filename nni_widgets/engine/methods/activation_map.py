@@ -64,7 +64,7 @@ class LayerMap(ActivationMap):
 
 def over_pixels(spread: Tensor, x: Tensor) -> Tensor:
     """A map ``(N, H, W)`` shaped like x: the same number for all channels of a pixel."""
-    return spread[:, None].expand_as(x).contiguous()
+    return spread.unsqueeze(1).expand_as(x).contiguous()
 
 
 def examined(who: str, op: Op) -> list[Finding]:

@@ -141,8 +141,8 @@ class GradCAM(GradientMap):
     )
 
     def _map(self, maps: Tensor, gradient: Tensor) -> Tensor:
-        weights = gradient.mean(tuple(range(2, gradient.ndim)), keepdim=True)
-        return (weights * maps).sum(1).relu()
+        sums = gradient.sum(tuple(range(2, gradient.ndim)), keepdim=True)
+        return (sums * maps).sum(1).relu_().div_(maps[0, 0].numel())
 
 
 class GradCAMPlusPlus(GradientMap):
@@ -247,7 +247,8 @@ class GuidedGradCAM(GradCAM):
 
 def _guided(tape: Tape, start: Tensor) -> Tensor:
     """Guided backprop on a tape."""
+    at_activations, elsewhere = GuidedReLU(), Derivative()
     rules: dict[str, Rule] = {
-        op.label: GuidedReLU() if family(op) == "activation" else Derivative() for op in tape.ops
+        op.label: at_activations if family(op) == "activation" else elsewhere for op in tape.ops
     }
     return propagate(tape, start, rules)

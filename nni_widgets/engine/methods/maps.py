@@ -63,7 +63,7 @@ def head_gradient(tape: Tape, op: Op, start: Tensor) -> Tensor:
     Cost: the backward pass of the operations above the layer.
     """
     head = _head(tape, op)
-    return propagate(head, start, {step.label: Derivative() for step in head.ops})
+    return propagate(head, start, dict.fromkeys((step.label for step in head.ops), Derivative()))
 
 
 def pooled_maps(tape: Tape, who: str) -> tuple[Op, Tensor]:
@@ -93,7 +93,7 @@ def upsample(maps: Tensor, x: Tensor, mode: str = "bilinear") -> Tensor:
     """
     sides = x.shape[2:]
     how = "nearest-exact" if mode == "nearest" else _INTERPOLATIONS[len(sides)]
-    return functional.interpolate(maps[:, None], size=sides, mode=how)[:, 0]
+    return functional.interpolate(maps.unsqueeze(1), size=sides, mode=how).squeeze(1)
 
 
 def places(op: Op) -> int:
