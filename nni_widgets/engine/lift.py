@@ -74,6 +74,8 @@ def _rule(pair: Pair, nonlinear: PairRule, who: str) -> PairRule:
         return _LINEAR
     if kin in {"linear", "move"}:
         return _CARRY if carries_parts(op) else _MIXED
+    if op.winners is not None:
+        return _MAXIMUM
     if _is_elementwise(op):
         return nonlinear
     if kin == "maximum" and all(_from_x(op)):

@@ -16,12 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from nni_widgets.engine.operations import affine, bounds, derivative, family
+from nni_widgets.engine.operations import affine, bounds, derivative, family, to_winners
 from nni_widgets.engine.pairs import Pair
 from nni_widgets.engine.tape import Op
 from nni_widgets.engine.weights import modified
@@ -146,15 +146,14 @@ class StraightMaximum(PairRule):
     """
 
     def down(self, pair: Pair, m: Multiplier, gross: Gross) -> tuple[Multiplier, ...]:
-        old = pair.at_reference()
-        t = self._share_of_old(pair, old)
+        new, old = _choices(pair)
+        t = self._share_of_old(pair, new, old)
 
         def split(signal: Tensor) -> tuple[Tensor, ...]:
             if t is None:
-                return derivative(pair.op, signal)
+                return new.back(signal)
             to_old = signal * t
-            to_new = derivative(pair.op, signal - to_old)
-            return tuple(map(torch.add, to_new, derivative(old, to_old)))
+            return tuple(map(torch.add, new.back(signal - to_old), old.back(to_old)))
 
         net = split(m.net)
         if m.gross is None:
@@ -162,18 +161,52 @@ class StraightMaximum(PairRule):
         return tuple(map(Multiplier, net, split(m.gross)))
 
     def gross(self, pair: Pair, gross: Gross) -> tuple[Tensor, ...]:
-        old = pair.at_reference()
-        t, given = self._share_of_old(pair, old), tuple(map(gross, pair.op.inputs))
-        made = _picked(pair.op, given)
-        return (made if t is None else torch.lerp(made, _picked(old, given), t),)
+        new, old = _choices(pair)
+        t, given = self._share_of_old(pair, new, old), tuple(map(gross, pair.op.inputs))
+        made = new.picked(given)
+        return (made if t is None else torch.lerp(made, old.picked(given), t),)
 
-    def _share_of_old(self, pair: Pair, old: Op) -> Tensor | None:
+    def _share_of_old(self, pair: Pair, new: _Choice, old: _Choice) -> Tensor | None:
         """t, or None where it is 0 for all."""
-        a = pair.before.results[0] - _picked(pair.op, old.values)
+        a = pair.before.results[0] - new.picked(pair.expanded())
         if a.max().item() == 0:
             return None
-        b = pair.op.results[0] - _picked(old, pair.op.values)
+        b = pair.op.results[0] - old.picked(pair.op.values)
         return a.div_(b.add_(a)).nan_to_num_(0)
+
+
+class _Choice(NamedTuple):
+    """Which of its values a maximum passes on: those that are largest at x, or at the reference."""
+
+    op: Op
+    winners: Tensor | None
+
+    def picked(self, given: tuple[Tensor, ...]) -> Tensor:
+        """What it would pass on of other values, if the same inputs won."""
+        if self.winners is not None:
+            space = int(self.op.kind[-2])
+            at = self.winners.flatten(-space)
+            return given[0].flatten(-space).gather(-1, at).reshape(self.winners.shape)
+        with torch.enable_grad():
+            leaves = [value.detach().requires_grad_() for value in self.op.values]
+            made = _outputs(self.op.again(*leaves))[0]
+            signal = torch.zeros_like(made, requires_grad=True)
+            back = torch.autograd.grad(made, leaves, signal, create_graph=True)
+            return torch.autograd.grad(back, signal, given)[0]
+
+    def back(self, signal: Tensor) -> tuple[Tensor, ...]:
+        """A signal at the output, carried to the inputs that won."""
+        if self.winners is not None:
+            return (to_winners(self.op, self.winners, signal),)
+        return derivative(self.op, signal)
+
+
+def _choices(pair: Pair) -> tuple[_Choice, _Choice]:
+    """What a maximum chose at x, and at the reference."""
+    winners, before = pair.op.winners, pair.before.winners
+    if winners is None or before is None:
+        return _Choice(pair.op, None), _Choice(pair.at_reference(), None)
+    return _Choice(pair.op, winners), _Choice(pair.op, before.expand_as(winners))
 
 
 class Slope(PairRule):
@@ -298,20 +331,6 @@ def _limit(op: Op, y: Tensor) -> Tensor:
     """What the secant becomes where Δx is tiny: the derivative, 0 where that is infinite."""
     slope = _slope(op, y)
     return slope if op.kind in _EXACT else slope.nan_to_num_(0.0, 0.0, 0.0)
-
-
-def _picked(op: Op, given: tuple[Tensor, ...]) -> Tensor:
-    """What a maximum would pass on of other values, if the same inputs won."""
-    if op.winners is not None:
-        space = int(op.kind[-2])
-        at = op.winners.flatten(-space)
-        return given[0].flatten(-space).gather(-1, at).reshape(op.winners.shape)
-    with torch.enable_grad():
-        leaves = [value.detach().requires_grad_() for value in op.values]
-        made = _outputs(op.again(*leaves))[0]
-        signal = torch.zeros_like(made, requires_grad=True)
-        back = torch.autograd.grad(made, leaves, signal, create_graph=True)
-        return torch.autograd.grad(back, signal, given)[0]
 
 
 def _outputs(made: Any) -> tuple[Tensor, ...]:

@@ -228,7 +228,7 @@ def derivative(op: Op, signal: Tensor) -> tuple[Tensor, ...]:
     if op.kind in _RESHAPES:
         return (signal.reshape(op.values[0].shape),)
     if op.winners is not None:
-        return (_to_winners(op, op.winners, signal),)
+        return (to_winners(op, op.winners, signal),)
     if op.kind == "relu":
         return (torch.ops.aten.threshold_backward(signal, op.results[0], 0),)
     ends = bounds(op)
@@ -256,7 +256,8 @@ def _is_plain_sum(op: Op) -> bool:
     return len(op.values) == 2 and len(shapes) == 1 and not op.kwargs
 
 
-def _to_winners(op: Op, winners: Tensor, signal: Tensor) -> Tensor:
+def to_winners(op: Op, winners: Tensor, signal: Tensor) -> Tensor:
+    """A signal at the output of a max-pooling, each number carried to the input that won."""
     if op.kind.startswith("max_pool2d"):
         size, stride, *rest = _arguments(op, _WINDOWS, 1).values()
         backward = torch.ops.aten.max_pool2d_with_indices_backward

@@ -19,7 +19,7 @@ def in_quickest_order(model: nn.Module, x: Tensor, use: Callable[[Tensor], _Made
 
     A model that fails on this order (by ``view`` of a map) gets the ordinary one, now and later.
     """
-    if x.ndim != 4 or len(x) < _FEW or model in _failed:
+    if x.ndim != 4 or x.shape[0] < _FEW or model in _failed:
         return use(x)
     try:
         return use(channels_last(x))

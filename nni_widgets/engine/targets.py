@@ -114,13 +114,14 @@ def resolve(target: Target, logits: Tensor, who: str) -> Selection:
     if callable(target):
         function = target.function if isinstance(target, Score) else target
         return _checked(Score(function, who), logits)
-    if type(target) is int and 0 <= target < logits.shape[1]:
-        return Classes(torch.full((len(logits),), target, device=logits.device))
+    samples, classes = logits.shape
+    if type(target) is int and 0 <= target < classes:
+        return Classes(torch.full((samples,), target, device=logits.device))
     index = _as_index(target, logits, who)
     if index.ndim == 0:
-        index = index.expand(len(logits))
-    if index.shape != (len(logits),):
-        expected = f"one class or {len(logits)} classes, one per sample"
+        index = index.expand(samples)
+    if index.shape != (samples,):
+        expected = f"one class or {samples} classes, one per sample"
         raise invalid(who, "target", expected, f"shape {tuple(index.shape)}", "Give one per sample")
     _check_classes(index.tolist(), logits, who)
     return Classes(index.to(torch.int64, copy=True))  # the caller may write to what was given

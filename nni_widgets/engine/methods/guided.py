@@ -26,6 +26,7 @@ from nni_widgets.errors import invalid
 from nni_widgets.params import is_whole, param
 
 _SMALL = 1 << 12
+_ELSEWHERE = Derivative()
 
 
 class DeconvReLU(Rule):
@@ -135,9 +136,8 @@ class Reconstruction(Method):
         return [Finding("warning", f"{who}: {what}, so it equals the plain gradient.")]
 
     def _rules(self, tape: Tape) -> dict[str, Rule]:
-        elsewhere = Derivative()
         return {
-            op.label: self.at_activations if family(op) == "activation" else elsewhere
+            op.label: self.at_activations if family(op) == "activation" else _ELSEWHERE
             for op in tape.ops
         }
 
