@@ -99,7 +99,7 @@ def test_the_game_and_the_slide(page):
     assert_all_can_use_it(page, explorer)
 
     explorer.locator(".nn-reset").click()
-    expect(explorer.locator(".nn-slide-words")).to_contain_text("shifts visited: 1")
+    expect(explorer.locator(".nn-slide-words")).to_have_text("Move the picture: x′ is x.")
     explorer.get_by_role("button", name="Pixel flipping").click()
     expect(words).to_contain_text("Remove up to 12 of 49 patches")
     assert asked(page, "explorer.digest()") == begun

@@ -202,6 +202,9 @@ def test_the_other_method_is_not_computed_again(explorer):
     passes = []
     first = next(explorer._model.children())
     counting = first.register_forward_hook(lambda *_: passes.append(1))
+    explorer.method = nni.GradCAMPlusPlus()  # sees that there is a hook now
+    explorer.drain()
+    passes.clear()
     explorer.method = nni.LayerCAM()
     explorer.drain()
     counting.remove()
