@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nni_widgets.engine.methods import LRP, DeepLIFT, GuidedBackprop, Method, Saliency
+from nni_widgets.engine.methods import LRP, DeepLIFT, GradCAM, Method, Saliency
 from nni_widgets.engine.order import channels_last, in_quickest_order
 from tests.oracle.nets import NETS, Net, build_seeded, conv3
 
 from .common import assert_near, build
 
-METHODS: list[Method] = [Saliency(), GuidedBackprop(), LRP(), DeepLIFT()]
+METHODS: list[Method] = [Saliency(), GradCAM(), LRP(), DeepLIFT()]
 every_method = pytest.mark.parametrize("method", METHODS, ids=lambda method: type(method).__name__)
 
 

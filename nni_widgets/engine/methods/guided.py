@@ -17,7 +17,6 @@ from nni_widgets.engine.graph import follow
 from nni_widgets.engine.methods.base import Method, Result
 from nni_widgets.engine.methods.card import Card
 from nni_widgets.engine.operations import family
-from nni_widgets.engine.order import in_quickest_order
 from nni_widgets.engine.propagation import Ledger, propagate
 from nni_widgets.engine.rules import Derivative, GuidedReLU, Rule, Share
 from nni_widgets.engine.tape import Op, Tape, record
@@ -71,9 +70,7 @@ class Reconstruction(Method):
     def _steps(self, model: nn.Module, x: Tensor, target: Target, layers: bool) -> Iterator[Result]:
         found = None
         if not (layers or self.layer or _is_quicker_on_tape(model, x)):
-            found = in_quickest_order(
-                model, x, lambda moved: self._by_autograd(model, moved, target)
-            )
+            found = self._by_autograd(model, x, target)
         yield self._on_tape(model, x, target, layers) if found is None else found
 
     def _by_autograd(self, model: nn.Module, x: Tensor, target: Target) -> Result | None:
@@ -92,7 +89,7 @@ class Reconstruction(Method):
                 selection = resolve(target, found, who)
                 seed = selection.gradient(found)
                 (values,) = torch.autograd.grad(logits, leaf, seed, allow_unused=True)
-        return None if values is None else Result(values.contiguous(), selection, found, passes=2)
+        return None if values is None else Result(values, selection, found, passes=2)
 
     def _on_tape(self, model: nn.Module, x: Tensor, target: Target, layers: bool) -> Result:
         who = type(self).__name__
