@@ -45,7 +45,7 @@ class Bench:
         self.limit_model = frozen(self.case.model)
         self.peer_forms = peers.Forms(self.case.model)
         self.exact = plain(self.case.model).double()
-        self.rows = rows(self.case.x, 4 if quick else 32 if name == "digits" else 8)
+        self.rows = rows(self.case.x, 4 if quick else 8 if name == "vgg" else 32)
 
     def gradient(self, x: Tensor, target: Tensor) -> Tensor:
         """G: forward, and backward to the input only."""

@@ -185,8 +185,9 @@ def _each(value: Any, axes: int) -> tuple[int, ...]:
 
 def _is_thin(weight: Tensor, signal: Tensor) -> bool:
     """Whether torch's transposed convolution, to few channels on a CPU, is the slow one."""
-    few = weight.ndim == 4 and weight.shape[1] <= 3 and signal.numel() > 1 << 16
-    return few and signal.device.type == "cpu" and signal.dtype == torch.float32
+    few = weight.ndim == 4 and weight.shape[1] <= 3
+    many = signal.shape[0] > 1 or signal.numel() > 1 << 16
+    return few and many and signal.device.type == "cpu" and signal.dtype == torch.float32
 
 
 _OPERANDS = ("input", "weight", "bias")
