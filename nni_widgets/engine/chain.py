@@ -95,6 +95,13 @@ def _weights(m: Any) -> tuple[Any, Any]:
     return m.weight, m.bias
 
 
+def _batch_norm(m: Any) -> Call | None:
+    if m.training or m.running_mean is None or m.running_var is None:
+        return None
+    statistics = m.running_mean, m.running_var
+    return functional.batch_norm, (*statistics, *_weights(m), False, m.momentum or 0.0, m.eps)
+
+
 def _max_pool2d(m: Any) -> Call | None:
     if m.return_indices:
         return None
@@ -110,6 +117,7 @@ _CALLS: dict[type[nn.Module], Callable[[Any], Call | None]] = {
     nn.Conv2d: _conv2d,
     nn.Linear: lambda m: (functional.linear, _weights(m)),
     nn.ReLU: lambda _: (torch.relu, ()),
+    nn.BatchNorm2d: _batch_norm,
     nn.MaxPool2d: _max_pool2d,
     nn.AvgPool2d: _avg_pool2d,
     nn.AdaptiveAvgPool2d: lambda m: (functional.adaptive_avg_pool2d, (m.output_size,)),

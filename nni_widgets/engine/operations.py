@@ -232,6 +232,8 @@ def derivative(op: Op, signal: Tensor) -> tuple[Tensor, ...]:
         return (to_winners(op, op.winners, signal),)
     if op.kind == "relu":
         return (torch.ops.aten.threshold_backward(signal, op.results[0], 0),)
+    if op.kind == "adaptive_avg_pool2d":
+        return (torch.ops.aten._adaptive_avg_pool2d_backward(signal, op.values[0]),)
     ends = bounds(op)
     if ends is not None:
         return (torch.ops.aten.hardtanh_backward(signal, op.results[0], *ends),)

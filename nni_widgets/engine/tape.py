@@ -33,7 +33,8 @@ class Op:
     ``results`` those values as tensors. ``label`` is unique on the tape: the path of a leaf module,
     or ``path.kind`` for a call made in a container's ``forward``, with ``#2``, ``#3`` … for further
     uses. ``winners`` are the indices of max-pooling, in the flattened space of each channel;
-    ``call`` tells which torch call of the forward pass made the results, from 1. ``unseen`` says
+    ``call`` tells which torch call of the forward pass made the results, from 1, as whoever made
+    the tape counts them (a chain does not see what its modules ask besides). ``unseen`` says
     why it cannot be walked: it also reads what was computed from x out of the recorder's sight.
     """
 
