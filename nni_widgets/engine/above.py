@@ -19,8 +19,7 @@ from torch.overrides import TorchFunctionMode
 from nni_widgets.engine.chain import Link, links
 from nni_widgets.engine.checks import check_logits, run
 from nni_widgets.engine.order import in_quickest_order
-from nni_widgets.engine.propagation import propagate
-from nni_widgets.engine.rules import Derivative
+from nni_widgets.engine.propagation import differentiate
 from nni_widgets.engine.tape import Op, record_chain
 
 _known: WeakKeyDictionary[nn.Module, dict[Hashable, _Place | None]] = WeakKeyDictionary()
@@ -150,11 +149,7 @@ class _Linked:
 
     def gradient(self, signal: Tensor) -> Tensor:
         """The derivative at the layer; ``signal`` is that at the logits."""
-        labels = [op.label for op in self._tape.ops]
-        return propagate(self._tape, signal, dict.fromkeys(labels, _BY_DERIVATIVE))
-
-
-_BY_DERIVATIVE = Derivative()
+        return differentiate(self._tape, signal)
 
 
 def _shape(made: Any) -> tuple[int, ...]:

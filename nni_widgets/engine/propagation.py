@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nni_widgets.engine.operations import family
-from nni_widgets.engine.rules import Rule, Share
+from nni_widgets.engine.rules import Derivative, Rule, Share
 from nni_widgets.engine.tape import Op, Tape
 from nni_widgets.errors import UnsupportedOperation
 from nni_widgets.params import Declared
@@ -65,6 +65,14 @@ def propagate(
             for number, signal in zip(op.inputs, share.inputs, strict=True):
                 at[number] = at[number] + signal if number in at else signal
     return at[0].contiguous() if 0 in at else torch.zeros_like(tape.x)
+
+
+def differentiate(tape: Tape, start: Tensor) -> Tensor:
+    """The derivative at the input, ``start`` being that at the output; the tape is used up."""
+    return propagate(tape, start, dict.fromkeys((op.label for op in tape.ops), _BY_DERIVATIVE))
+
+
+_BY_DERIVATIVE = Derivative()
 
 
 class Ledger:

@@ -12,8 +12,7 @@ from torch.nn import functional
 from nni_widgets.engine.canonizers import canonical
 from nni_widgets.engine.checks import check_input, check_model
 from nni_widgets.engine.operations import affine, family, group
-from nni_widgets.engine.propagation import propagate
-from nni_widgets.engine.rules import Derivative
+from nni_widgets.engine.propagation import differentiate
 from nni_widgets.engine.tape import Op, Tape, record
 from nni_widgets.errors import UnsupportedOperation, invalid, sentence
 
@@ -62,8 +61,7 @@ def head_gradient(tape: Tape, op: Op, start: Tensor) -> Tensor:
     Only what reads the layer is walked: nothing below it. Shape: as the layer's output.
     Cost: the backward pass of the operations above the layer.
     """
-    head = _head(tape, op)
-    return propagate(head, start, dict.fromkeys((step.label for step in head.ops), Derivative()))
+    return differentiate(_head(tape, op), start)
 
 
 def pooled_maps(tape: Tape, who: str) -> tuple[Op, Tensor]:
