@@ -1,7 +1,6 @@
 """Time and memory of the attribution methods, Captum beside ours, in one table.
 
-python benchmarks/engine.py [--net digits|vgg|resnet|lite|all] [--batch 1|16] [--methods a,b]
-                            [--rounds n] [--quick]
+python benchmarks/engine.py [--net NAME|all] [--batch 1|16] [--methods a,b] [--rounds n] [--quick]
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 import peers
 import torch
 from measure import cpu_seconds, peak_bytes, ratios
-from nets import NETS, Case, case, frozen, parted, plain
+from nets import NETS, SHAPES, WITH_MAPS, Case, case, frozen, parted, plain
 from rows import Row, rows
 from torch import Tensor
 
@@ -41,11 +40,13 @@ class Bench:
 
     def __init__(self, name: str, batch: int, quick: bool) -> None:
         self.case: Case = case(name, batch, quick)
-        self.large = name != "digits"
+        self.large = name in SHAPES
         self.limit_model = frozen(self.case.model)
+        self.body, self.top = parted(self.limit_model, self.case.x)
         self.peer_forms = peers.Forms(self.case.model)
         self.exact = plain(self.case.model).double()
-        self.rows = rows(self.case.x, 4 if quick else 8 if name == "vgg" else 32)
+        found = rows(self.case.x, 4 if quick else 8 if name == "vgg" else 32)
+        self.rows = [row for row in found if row.heads or name not in WITH_MAPS]
 
     def gradient(self, x: Tensor, target: Tensor) -> Tensor:
         """G: forward, and backward to the input only."""
@@ -59,11 +60,10 @@ class Bench:
 
     def head(self, x: Tensor, target: Tensor) -> Tensor:
         """H: forward, and backward to the last maps only."""
-        body, head = parted(self.limit_model, x)
         with torch.no_grad():
-            maps = body(x)
+            maps = self.body(x)
         maps.requires_grad_()
-        return torch.autograd.grad(head(maps).gather(1, target[:, None]).sum(), maps)[0]
+        return torch.autograd.grad(self.top(maps).gather(1, target[:, None]).sum(), maps)[0]
 
     def chunk(self, row: Row) -> int:
         """How many rows at once make the passes cheapest (the most, where it is about equal)."""
@@ -186,7 +186,7 @@ def table(names: Sequence[str], arguments: argparse.Namespace) -> Iterator[str]:
     yield "|" + " --- |" * len(COLUMNS)
     for name in names:
         bench = Bench(name, arguments.batch, arguments.quick)
-        rounds = arguments.rounds or (2 if arguments.quick else 40 if name == "digits" else 3)
+        rounds = arguments.rounds or (2 if arguments.quick else 3 if bench.large else 40)
         yield f"| **{bench.case.title}**, {rounds} rounds |" + " |" * (len(COLUMNS) - 1)
         for row in bench.rows:
             if arguments.methods is None or row.key in arguments.methods:
@@ -199,7 +199,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--net", choices=(*NETS, "all"), default="all")
     parser.add_argument("--batch", type=int, choices=(1, 16), default=1)
-    parser.add_argument("--rounds", type=int, help="default: 40 for digits, 3 for the others")
+    parser.add_argument("--rounds", type=int, help="default: 40, or 3 at 224 pixels")
     parser.add_argument("--methods", type=lambda text: text.split(","), help=", ".join(keys))
     parser.add_argument("--quick", action="store_true", help="2 rounds, small networks")
     arguments = parser.parse_args()

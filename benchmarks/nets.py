@@ -127,13 +127,18 @@ SHAPES = {
     "resnet": Shape("ResNet-18-shaped", resnet18, "residual"),
     "lite": Shape("EfficientNet-lite0-shaped", efficientnet_lite0, "residual"),
 }
-NETS = ("digits", *SHAPES)
+WITH_MAPS = ("digits-resnet", "cluttered-cam", "cluttered-cam-fine")
+"""Trained networks of the package that are measured by the methods that explain by maps alone."""
+NETS = ("digits", *SHAPES, *WITH_MAPS)
 
 
 def case(name: str, batch: int, quick: bool) -> Case:
     """One of ``NETS``; ``quick`` makes the large ones narrow and small."""
     if name == "digits":
         return _digits(batch)
+    if name in WITH_MAPS:
+        digits = data.digits("test")[7:] if name == "digits-resnet" else data.cluttered(batch)[:]
+        return _case(f"{name}, trained", "digits", models.load(name), digits[0][:batch])
     torch.manual_seed(0)
     shape = SHAPES[name]
     width, pixels = (8, 64) if quick else (64, 224)
@@ -177,23 +182,14 @@ def _with_random_weights(model: nn.Module, x: Tensor) -> nn.Module:
     return model.eval()
 
 
-_LENGTHS: dict[tuple[int, torch.Size], int] = {}
-
-
 def parted(model: nn.Module, x: Tensor) -> tuple[nn.Sequential, nn.Sequential]:
-    """The network up to its last maps of more than one place, and what reads them.
-
-    The place is found once for networks of one length and pictures of one shape.
-    """
-    key = len(model), x.shape[1:]
-    if key not in _LENGTHS:
-        made, length = x[:1].clone(), 0
-        with torch.no_grad():
-            for number, module in enumerate(model, 1):
-                made = module(made)
-                length = number if made.ndim == 4 and made[0, 0].numel() > 1 else length
-        _LENGTHS[key] = length
-    return model[: _LENGTHS[key]], model[_LENGTHS[key] :]
+    """The network up to its last maps of more than one place, and what reads them."""
+    made, length = x[:1].clone(), 0
+    with torch.no_grad():
+        for number, module in enumerate(model, 1):
+            made = module(made)
+            length = number if made.ndim == 4 and made[0, 0].numel() > 1 else length
+    return model[:length], model[length:]
 
 
 def out_of_place(model: nn.Module) -> nn.Module:

@@ -96,8 +96,9 @@ def attribution(key: str, case: Case, forms: Forms, method: Any, chunk: int) -> 
             perturbations_per_eval=per_sample,
         )  # fmt: skip
 
+    last = parted(model, x)[0][-1]
+
     def grad_cam() -> Tensor:
-        last = parted(model, x)[0][-1]
         maps = LayerGradCam(model, last).attribute(x, target, relu_attributions=True)
         return LayerAttribution.interpolate(maps, x.shape[2:], "bilinear").expand_as(x).detach()
 

@@ -24,7 +24,9 @@ from nni_widgets.engine.methods.cam import GradientMap
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 TITLES = ["digits-cnn", "VGG-16-shaped", "ResNet-18-shaped", "EfficientNet-lite0-shaped"]
+WITH_MAPS = ["digits-resnet", "cluttered-cam", "cluttered-cam-fine"]
 ROWS = 20
+MAP_ROWS = ["grad-cam", "layer-cam"]
 ON_DIGITS_ALONE = "score-cam"
 WITHOUT_A_ROW = {
     CAM: "a forward pass, its map read where GradCAM begins its backward pass",
@@ -66,11 +68,11 @@ def engine_output():
 
 def test_every_network_and_method_has_a_line(engine_output):
     titles = re.findall(r"\| \*\*(\S+?),? .*?\*\*", engine_output)
-    assert titles == TITLES
+    assert titles == TITLES + WITH_MAPS
     keys = [line["method"] for line in read_table(engine_output)]
     assert keys.count(ON_DIGITS_ALONE) == 1
     keys.remove(ON_DIGITS_ALONE)
-    assert keys == keys[:ROWS] * len(TITLES)
+    assert keys == keys[:ROWS] * len(TITLES) + MAP_ROWS * len(WITH_MAPS)
     assert len(set(keys)) == ROWS
 
 
