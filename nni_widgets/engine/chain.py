@@ -7,8 +7,8 @@ networks halves the time of a recorded pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,10 @@ Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
 class Link(NamedTuple):
-    """A module of a chain, its path, its label on the tape, and what it calls."""
+    """A module of a Sequential, its path, its label on the tape, and the torch call it makes.
+
+    A module that is not known to be one call stands for itself, without a label.
+    """
 
     path: str
     label: str
@@ -30,31 +33,30 @@ class Link(NamedTuple):
 
 def links(model: nn.Module) -> list[Link] | None:
     """The modules of a chain in the order in which they run; None if the model is no chain."""
-    found: list[Link] = []
-    return found if runs_its_children(model) and _follow(model, "", {}, found) else None
+    found = steps(model)
+    return None if found is None or not all(link.label for link in found) else found
 
 
-def _follow(
-    chain: nn.Module, above: str, used: dict[nn.Module, tuple[str, int]], found: list[Link]
-) -> bool:
-    """Add what runs in a chain; whether all of it is known.
+def steps(model: nn.Module) -> list[Link] | None:
+    """As ``links``, for any Sequential, what is no single call among them too."""
+    return list(_follow(model, "", {})) if runs_its_children(model) else None
 
-    ``used`` tells the path of a module, and how often it was used so far.
-    """
+
+def _follow(chain: nn.Module, above: str, used: dict[nn.Module, tuple[str, int]]) -> Iterator[Link]:
+    """What runs in a chain; ``used`` tells the path of a module, and how often it was used."""
     for name, module in chain._modules.items():
-        describe = _CALLS.get(type(module))  # type: ignore[arg-type]
         if module is None or _is_changed(module):
-            return False
-        if describe is not None:
+            yield Link(above + name, "", cast(nn.Module, module), ())
+        elif type(module) is nn.Sequential:
+            yield from _follow(module, f"{above}{name}.", used)
+        else:
             path, uses = used.get(module) or (above + name, 0)
             used[module] = path, uses + 1
-            call = describe(module)
+            call = _CALLS[type(module)](module)
             if call is None:
-                return False
-            found.append(Link(path, labelled(path, uses + 1), *call))
-        elif not _follow(module, f"{above}{name}.", used, found):
-            return False
-    return True
+                yield Link(path, "", module, ())
+            else:
+                yield Link(path, labelled(path, uses + 1), *call)
 
 
 def labelled(name: str, use: int) -> str:
@@ -66,6 +68,12 @@ def runs_its_children(model: nn.Module) -> bool:
     """Whether a call of it calls its children, one on what the other made, and does no more."""
     hooked = for_all_modules._global_forward_hooks or for_all_modules._global_forward_pre_hooks
     return not hooked and type(model) is nn.Sequential and not _is_changed(model)
+
+
+def makes_one_call(module: nn.Module | None) -> bool:
+    """Whether a call of it is known to be one torch call, and no more."""
+    describe = _CALLS.get(type(module))  # type: ignore[arg-type]
+    return not (module is None or describe is None or _is_changed(module) or not describe(module))
 
 
 def _is_changed(module: nn.Module) -> bool:
@@ -117,6 +125,7 @@ _CALLS: dict[type[nn.Module], Callable[[Any], Call | None]] = {
     nn.Conv2d: _conv2d,
     nn.Linear: lambda m: (functional.linear, _weights(m)),
     nn.ReLU: lambda _: (torch.relu, ()),
+    nn.ReLU6: lambda m: (functional.hardtanh, (m.min_val, m.max_val)),
     nn.BatchNorm2d: _batch_norm,
     nn.MaxPool2d: _max_pool2d,
     nn.AvgPool2d: _avg_pool2d,

@@ -110,7 +110,8 @@ def record(model: nn.Module, x: Tensor, who: str = "record") -> Tape:
 def _record(model: nn.Module, x: Tensor, who: str) -> Tape:
     chain = links(model)
     if chain is not None:
-        return record_chain(chain, x, who)
+        with torch.no_grad():
+            return record_chain(chain, x, who)
     with torch.enable_grad(), _Recorder(model, x, who) as recorder:
         logits = run(who, model, recorder.start)
     check_logits(who, logits)
@@ -134,7 +135,10 @@ def _record(model: nn.Module, x: Tensor, who: str) -> Tape:
 
 
 def record_chain(chain: list[Link], x: Tensor, who: str) -> Tape:
-    """The tape of a plain chain's calls, or of some that follow each other; nothing is watched."""
+    """The tape of a plain chain's calls, or of some that follow each other; nothing is watched.
+
+    For use without a graph.
+    """
     start, ops = x.detach(), list[Op]()
 
     def forward(value: Tensor) -> Tensor:
@@ -151,8 +155,7 @@ def record_chain(chain: list[Link], x: Tensor, who: str) -> Tape:
             value = made
         return value
 
-    with torch.no_grad():
-        logits = run(who, forward, start)
+    logits = run(who, forward, start)
     check_logits(who, logits)
     keep(op.results[0] for op in ops)
     return Tape(start, ops, len(chain), logits)

@@ -29,7 +29,7 @@ def on_tape(model: nn.Module, x: Tensor, layer: str) -> tuple[Tape, Op]:
 
 
 def begun_at(model: nn.Module, x: Tensor, layer: str) -> Above | None:
-    return above("test", model, x, layer, lambda: on_tape(model, x, layer)[1], start_at)
+    return above("test", model, x, layer, lambda: on_tape(model, x, layer), start_at)
 
 
 def start_at(logits: Tensor) -> Tensor:
@@ -119,6 +119,92 @@ def grows(sequential: bool) -> tuple[nn.Module, nn.Sequential]:
     return net.double().eval(), layers
 
 
+def in_a_block(
+    forward: Callable[[Net, Tensor], Tensor], *before_the_end: nn.Module
+) -> tuple[nn.Module, Tensor]:
+    """A Sequential that begins with a block and is known but for it."""
+    block = Net(forward, conv=conv3(2, 2), relu=nn.ReLU(), bounded=nn.Hardtanh(-9, 9))
+    end = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 3)
+    model = nn.Sequential(block, *before_the_end, *end).double().eval()
+    return model, NETS["plain"].input(2, dtype=torch.float64)
+
+
+def residual(block: Net, x: Tensor) -> Tensor:
+    return block.relu(block.conv(block.relu(x)) + x)
+
+
+def in_place(block: Net, x: Tensor) -> Tensor:
+    return block.relu(block.conv(x.mul_(2)))
+
+
+def functional(block: Net, x: Tensor) -> Tensor:
+    return block.conv(x).relu()
+
+
+@pytest.mark.parametrize(
+    ("forward", "layer", "behind"),
+    [
+        (residual, "0.relu#2", ()),
+        (residual, "0.conv", ()),
+        (in_place, "0.relu", ()),
+        (functional, "0.relu", ()),
+        (in_place, "1", (nn.ReLU(inplace=True),)),
+        (residual, "0.relu#2", (conv3(2, 2), nn.BatchNorm2d(2))),
+        (residual, "0.relu#2", (nn.BatchNorm2d(2), nn.ReLU())),
+        (residual, "0.relu#2", (nn.ReLU(), nn.Dropout())),
+        (residual, "0.relu#2", (nn.Dropout(), nn.ReLU())),
+        (residual, "1", (conv3(2, 2), nn.BatchNorm2d(2))),
+        (residual, "0.relu#2", (nn.SiLU(),)),
+    ],
+)
+def test_a_layer_inside_a_block_of_a_sequential(
+    forward: Callable[[Net, Tensor], Tensor], layer: str, behind: tuple[nn.Module, ...]
+) -> None:
+    model, x = in_a_block(forward, *behind)
+    for _ in range(2):
+        with nothing_changes(model, x):
+            part = begun_at(model, x, layer)
+        tape, op = on_tape(model, x, layer)
+        assert part is not None
+        assert torch.equal(part.output, op.results[0])
+        assert_near(part.gradient, head_gradient(tape, op, start_at(tape.logits)), 1e-12)
+
+
+def test_a_block_whose_end_is_known_is_not_watched() -> None:
+    """To watch the torch calls costs half as much again."""
+    watched: list[int] = []
+
+    def forward(block: Net, x: Tensor) -> Tensor:
+        watched.append(torch._C._len_torch_function_stack())
+        return residual(block, x)
+
+    model, x = in_a_block(forward)
+    GradCAM()(model, x)
+    watched.clear()
+    GradCAM()(model, x)
+    assert watched == [0]
+
+
+@pytest.mark.parametrize(
+    ("ends", "names"),
+    [
+        ((lambda b, a: b.relu(a), lambda b, a: b.bounded(b.relu(a))), ("relu", "bounded")),
+        ((lambda b, a: b.relu(a), lambda b, a: b.relu(b.relu(a) - 1)), ("relu", "relu#2")),
+        ((lambda b, a: b.relu(a), lambda b, a: b.relu(a) * 2), ("relu", "mul")),
+    ],
+)
+def test_a_block_that_ends_otherwise_is_looked_at_again(
+    ends: tuple[Callable[[Net, Tensor], Tensor], ...], names: tuple[str, str]
+) -> None:
+    def forward(block: Net, x: Tensor) -> Tensor:
+        return ends[int(x.mean() < 0)](block, block.conv(x))
+
+    model, x = in_a_block(forward)
+    x = x - x.mean() + 0.1
+    found = [last.layer for y in (x, -x, x) for *_, last in [GradCAM().steps(model, y)]]
+    assert found == [f"0.{name}" for name in (*names, names[0])]
+
+
 @pytest.mark.parametrize("sequential", [True, False])
 def test_the_inferred_layer_follows_a_model_that_grew(sequential: bool) -> None:
     (model, layers), x = grows(sequential), NETS["plain"].input(2, dtype=torch.float64)
@@ -139,7 +225,7 @@ def test_a_part_that_is_not_differentiated_is_left_to_the_tape() -> None:
     model = Net(forward, conv=conv3(2, 4), head=nn.Linear(144, 3)).eval()
     x = NETS["plain"].input()
     op = Op("relu", "", (), (), (), (model.conv(x).relu().detach(),), torch.relu, (), {}, call=2)
-    assert above("test", model, x, "relu", lambda: op, start_at) is None
+    assert above("test", model, x, "relu", lambda: (Tape(x, [op]), op), start_at) is None
 
 
 @pytest.fixture

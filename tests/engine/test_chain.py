@@ -19,6 +19,7 @@ BODIES: dict[str, Callable[[], nn.Module]] = {
     "strided": lambda: nn.Conv2d(4, 4, 3, stride=2, padding=2, dilation=2, bias=False),
     "relu": nn.ReLU,
     "in place": lambda: nn.ReLU(inplace=True),
+    "bounded": lambda: nn.ReLU6(inplace=True),
     "norm": lambda: nn.BatchNorm2d(4),
     "norm without weights": lambda: nn.BatchNorm2d(4, affine=False, momentum=None),
     "max": lambda: nn.MaxPool2d(2, stride=1, padding=1),

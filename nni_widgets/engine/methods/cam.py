@@ -87,7 +87,7 @@ class GradientMap(LayerMap):
             resolved.append(resolve(target, logits, who))
             return resolved[-1].gradient(logits)
 
-        part = above(who, model, x, self.layer, lambda: self._tape(model, x)[1], start)
+        part = above(who, model, x, self.layer, lambda: self._tape(model, x), start)
         part = part or self._on_tape(model, x, start)
         raw = self._map(part.output, part.gradient)
         values = over_pixels(upsample(raw, x, self.upsampling), x)
@@ -141,8 +141,8 @@ class GradCAM(GradientMap):
     )
 
     def _map(self, maps: Tensor, gradient: Tensor) -> Tensor:
-        sums = gradient.sum(tuple(range(2, gradient.ndim)), keepdim=True)
-        return (sums * maps).sum(1).relu_().div_(maps[0, 0].numel())
+        means = gradient.mean(tuple(range(2, gradient.ndim)), keepdim=True)
+        return (means * maps).sum(1).relu_()
 
 
 class GradCAMPlusPlus(GradientMap):
