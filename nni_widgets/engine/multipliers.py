@@ -237,9 +237,9 @@ class Rescale(Slope):
 
     def slope(self, pair: Pair) -> Tensor:
         dx, dy, y = pair.change(), pair.made_change(), pair.op.results[0]
-        near: Tensor | float = 0.0
-        if pair.op.kind not in _EXACT:
-            near = torch.maximum(y.abs(), pair.before.results[0].abs()).mul_(_tiny(y))
+        if pair.op.kind in _EXACT:
+            return _exact_ratio(dy, dx, _slope(pair.op, y))
+        near = torch.maximum(y.abs(), pair.before.results[0].abs()).mul_(_tiny(y))
         return _ratio(dy, dx, near, _limit(pair.op, y))
 
 
@@ -315,6 +315,17 @@ def _ratio(dy: Tensor, dx: Tensor, near: Tensor | float, limit: Tensor) -> Tenso
     is_near = dx.abs().le_(near)
     dx.addcmul_(dx, is_near, value=-1).add_(is_near)
     return dy.lerp_(limit, is_near).div_(dx)
+
+
+def _exact_ratio(dy: Tensor, dx: Tensor, limit: Tensor) -> Tensor:
+    """``dy / dx``, and ``limit`` where both are 0; overwrites dy and dx.
+
+    The least of all numbers, added to dx, is lost in rounding unless dx is 0 (or as small).
+    """
+    if dx.dtype == torch.float16:
+        return _ratio(dy, dx, 0.0, limit)
+    least = torch.finfo(dx.dtype).tiny
+    return dy.add_(limit, alpha=least).div_(dx.add_(least))
 
 
 def _slope(op: Op, y: Tensor) -> Tensor:

@@ -153,7 +153,13 @@ def _is_row_of(old: torch.Size, new: torch.Size, rows: tuple[int, int]) -> bool:
 
 def _same_constants(op: Op, before: Op, rows: tuple[int, int]) -> bool:
     """Whether everything in the two calls but their inputs is the same."""
+    if len(op.args) != len(before.args):
+        return False
     inputs = set(map(id, op.values))
+    both = zip(op.args, before.args, strict=True)
+    differing = [(a, b) for a, b in both if a is not b and id(a) not in inputs]
+    if not (differing or op.kwargs or before.kwargs):
+        return True
 
     def same(a: Any, b: Any) -> bool:
         if a is b or id(a) in inputs:
@@ -168,10 +174,7 @@ def _same_constants(op: Op, before: Op, rows: tuple[int, int]) -> bool:
             return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
         return bool(a == b) or (type(a) is int and a * rows[1] == b * rows[0])
 
-    if len(op.args) != len(before.args):
-        return False
-    differing = [both for both in zip(op.args, before.args, strict=True) if both[0] is not both[1]]
-    return all(same(*both) for both in differing) and same(op.kwargs, before.kwargs)
+    return all(same(*each) for each in differing) and same(op.kwargs, before.kwargs)
 
 
 def _same(a: Tensor, b: Tensor, rows: tuple[int, int]) -> bool:
