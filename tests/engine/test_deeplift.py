@@ -406,6 +406,32 @@ def test_tiny_differences_take_the_derivative() -> None:
     assert_near(near, expected, 2e-2)  # 1e-13 has three digits beside numbers of size 1
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("step", "bias", "expected"),
+    [
+        (torch.relu, 1.0, [2.0, -2.0]),
+        (torch.relu, -1.0, [0.0, 0.0]),
+        (F.relu6, 1.0, [2.0, -2.0]),
+        (F.relu6, 7.0, [0.0, 0.0]),
+    ],
+)
+def test_changes_that_cancel_have_the_slope_there(
+    step: Callable[[Tensor], Tensor], bias: float, expected: list[float], dtype: torch.dtype
+) -> None:
+    """What comes to a unit has not changed, but its inputs have: f = step(i₁ + i₂ + b)."""
+    model = two_inputs(lambda a, b: step(a + b + bias))
+    found = everywhere("rescale")(model, torch.tensor([[2.0, -2.0]], dtype=dtype))
+    assert found[0].tolist() == expected
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_small_changes_have_the_slope_of_the_secant(dtype: torch.dtype) -> None:
+    model = two_inputs(lambda a, b: (a + b - 2**-10).relu())
+    found = everywhere("rescale")(model, torch.tensor([[2**-9, 0.0]], dtype=dtype))
+    assert found[0].tolist() == [2**-10, 0]
+
+
 @pytest.mark.parametrize("word", WORDS)
 def test_no_randomness_and_no_state(word: str) -> None:
     model, x = build(NETS["dense_block"], torch.float32)
@@ -800,6 +826,15 @@ def test_an_index_that_depends_on_x_is_refused() -> None:
     x = torch.tensor([[0.3, 0.1, 0.2, 0.0]])
     with pytest.raises(UnsupportedOperation, match="getitem that is called with other"):
         DeepLIFT(reference=x.flip(1))(model, x)
+
+
+def test_a_named_number_that_depends_on_x_is_refused() -> None:
+    def forward(net: Net, x: Tensor) -> Tensor:
+        return net.head(F.leaky_relu(net.fc(x), negative_slope=float(x.sum())))
+
+    model = Net(forward, fc=nn.Linear(4, 4), head=nn.Linear(4, 3)).eval()
+    with pytest.raises(UnsupportedOperation, match="leaky_relu that is called with other numbers"):
+        DeepLIFT()(model, torch.tensor([[0.3, 0.1, 0.2, 0.0]]))
 
 
 @pytest.mark.parametrize(
