@@ -299,6 +299,22 @@ def test_settings_of_a_method_survive_another_one(explorer):
     assert explorer.drain().method == nni.LRP(nni.EpsilonGammaBox(gamma=0.7))
 
 
+def test_windows_of_occlusion_suit_the_size_of_the_pictures(opened, explorer):
+    layers = nn.Conv2d(3, 4, 8, stride=8), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 49, 3)
+    larger = opened(nni.explore(nn.Sequential(*layers).eval(), torch.rand(2, 3, 56, 56)))
+    for opened_one, window in ((explorer, 4), (larger, 8)):
+        chooses(found(opened_one, "nn-method")[0], "Occlusion")
+        expected = nni.Occlusion(window=window, stride=window // 2)
+        assert opened_one.drain().method == expected
+        sets(found(opened_one, "nn-window-field")[0], value=5)
+        chooses(found(opened_one, "nn-method")[0], "LRP")
+        clicks(opened_one, "nn-reset")
+        chooses(found(opened_one, "nn-method")[0], "Occlusion")
+        assert opened_one.drain().method == expected
+        mark = found(opened_one, "nn-number")[0].children[2].value
+        assert mark == f"<small>default {window}</small>"
+
+
 @pytest.mark.parametrize(
     "method",
     [

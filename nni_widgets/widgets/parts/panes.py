@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import ipywidgets as widgets
@@ -24,7 +24,8 @@ class Pane(MapView):
     """The picker of a method, its controls, and its picture.
 
     ``on_change()`` is called whenever ``method`` has changed. Every method keeps its settings
-    while another one is looked at. ``explanation`` is the one on the screen.
+    while another one is looked at. ``explanation`` is the one on the screen, ``usual`` the defaults
+    of sliders that depend on the pictures.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Pane(MapView):
         method: Method,
         on_change: Callable[[], None],
         on_error: OnError,
+        usual: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         self._on_change, self._quiet = on_change, Quiet()
@@ -41,7 +43,7 @@ class Pane(MapView):
         self._picker = widgets.Dropdown(
             description="method", style={"description_width": "84px"}
         ).add_class("nn-method")
-        self._panel = ParameterPanel(method, self._set, on_error)
+        self._panel = ParameterPanel(method, self._set, on_error, usual=usual)
         self._rules = RuleTable(self._table_changed, on_error)
         self.controls = widgets.VBox([self._picker, self._panel.box, self._rules.box])
         self.controls.add_class("nn-controls")

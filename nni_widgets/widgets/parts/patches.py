@@ -13,7 +13,6 @@ from pathlib import Path
 import anywidget
 import ipywidgets as widgets
 from ipycanvas import MultiCanvas
-from torch import Tensor
 from traitlets import Int, Tuple, Unicode
 
 from nni_widgets.widgets.parts.maps import BLANK, title_of, titled
@@ -25,7 +24,6 @@ Place = tuple[int, int]
 _WIDTH, _SHARP = 252, 2
 _GRID, _HALO = "#7f7f7f", "#ffffff"
 _LARGEST_LETTERS = 15
-_A_SIDE = 7
 
 
 class Patches(anywidget.AnyWidget):
@@ -45,12 +43,6 @@ class Patches(anywidget.AnyWidget):
 
     def __repr__(self) -> str:
         return f"Patches({self.label!r}, chosen: {len(self.chosen)})"
-
-
-def patch_for(x: Tensor) -> int:
-    """The side of a patch that cuts pictures like x into seven by seven or so."""
-    sides = tuple(x.shape[min(2, x.ndim - 1) :])
-    return int(max(1, min(min(sides), round(max(sides) / _A_SIDE))))
 
 
 class PatchPicture:

@@ -39,9 +39,17 @@ class Explorer(Scaffold[Shown]):
         "nn-difference-map": "heatmap: orange where the first method says more than the second"
     }
 
-    def __init__(self, subject: Subject, methods: Sequence[Method], method: Method) -> None:
+    def __init__(
+        self,
+        subject: Subject,
+        methods: Sequence[Method],
+        method: Method,
+        usual: Mapping[str, float],
+    ) -> None:
         second = methods[1 % len(methods)]
-        self._panes = [Pane(methods, each, self._ask, self._refuse) for each in (method, second)]
+        self._panes = [
+            Pane(methods, each, self._ask, self._refuse, usual) for each in (method, second)
+        ]
         self._difference = DifferenceView()
         self._view = View(self._look, self._compared)
         self._show_panes()

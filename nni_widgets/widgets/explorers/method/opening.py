@@ -7,13 +7,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from nni_widgets.engine.methods import METHODS, Method, as_method
+from nni_widgets.engine.methods import METHODS, Occlusion, as_method
 from nni_widgets.engine.methods.base import AnyMethod
 from nni_widgets.engine.targets import Target
 from nni_widgets.errors import invalid
 from nni_widgets.pictures.explain import default_method
 from nni_widgets.widgets.explorers.method.explorer import Explorer
-from nni_widgets.widgets.parts.subject import drawn, given
+from nni_widgets.widgets.parts.fitting import occlusion_for, sizes_of
+from nni_widgets.widgets.parts.subject import Subject, drawn, given
 
 
 def explore(
@@ -39,7 +40,7 @@ def explore(
     Raises ``ValueError`` if x is not a batch of pictures, or the targets are not one per picture.
     """
     about = given("explore", model, x, target, labels=labels, names=names, large=large)
-    return Explorer(about, *_offered(model, methods, method))
+    return _opened(about, x, methods, method)
 
 
 def draw(
@@ -57,17 +58,19 @@ def draw(
     ``strokes``: a drawing to begin with. The other parameters are those of :func:`explore`.
     """
     about = drawn(model, target, strokes, large)
-    return Explorer(about, *_offered(about.model, methods, method))
+    return _opened(about, None, methods, method)
 
 
-def _offered(
-    model: nn.Module, methods: Sequence[AnyMethod], method: AnyMethod | None
-) -> tuple[list[Method], Method]:
-    """The methods of the picker, and the one to begin with."""
+def _opened(
+    about: Subject, x: Tensor | None, methods: Sequence[AnyMethod], method: AnyMethod | None
+) -> Explorer:
+    """With the methods of the picker, and the one to begin with."""
     if not isinstance(methods, Iterable):
         given, action = repr(methods), "Write methods=[...], also for a single one"
         raise invalid("Explorer", "methods", "a list of methods", given, action)
-    usual = default_method(model)
-    all_of_them = [usual, *(kind() for kind in METHODS if kind is not type(usual))]
+    usual, occlusion = default_method(about.model), occlusion_for(x)
+    others = [occlusion if kind is Occlusion else kind() for kind in METHODS]
+    all_of_them = [usual, *(each for each in others if type(each) is not type(usual))]
     offered = [as_method(each, "Explorer") for each in methods] or all_of_them
-    return offered, offered[0] if method is None else as_method(method, "Explorer")
+    first = offered[0] if method is None else as_method(method, "Explorer")
+    return Explorer(about, offered, first, sizes_of(occlusion))

@@ -35,11 +35,11 @@ from nni_widgets.widgets.explorers.occlusion.windows import (
 from nni_widgets.widgets.parts.controls import button
 from nni_widgets.widgets.parts.copied import Names
 from nni_widgets.widgets.parts.files import npz
+from nni_widgets.widgets.parts.fitting import occlusion_for, sizes_of
 from nni_widgets.widgets.parts.frame import FramedPicture
 from nni_widgets.widgets.parts.last import Last
 from nni_widgets.widgets.parts.maps import MapView
 from nni_widgets.widgets.parts.panel import ParameterPanel
-from nni_widgets.widgets.parts.patches import patch_for
 from nni_widgets.widgets.parts.quiet import Quiet
 from nni_widgets.widgets.parts.subject import Subject, subject
 
@@ -94,8 +94,7 @@ class OcclusionExplorer(Scaffold[Covered]):
         self._visited: tuple[Corner, ...] = ()
         self._last_tried: Last[Tried] = Last(subject.model)
         self._last_whole: Last[Explanation] = Last(subject.model)
-        sizes = {"window": usual.window, "stride": usual.stride}
-        self._panel = ParameterPanel(method, self._changed, self._refuse, usual=sizes)
+        self._panel = ParameterPanel(method, self._changed, self._refuse, usual=sizes_of(usual))
         self._picture = FramedPicture(
             "drag the window; the bars follow",
             "nn-covered",
@@ -362,14 +361,6 @@ def checked(method: Any) -> Occlusion:
     return method
 
 
-def usual_for(x: Tensor | None) -> Occlusion:
-    """One with windows that suit pictures like x, or drawings."""
-    if x is None:
-        return Occlusion()
-    window = patch_for(x)
-    return Occlusion(window=window, stride=max(1, window // 2))
-
-
 def explore_occlusion(
     model: nn.Module | None = None,
     x: Tensor | None = None,
@@ -390,5 +381,5 @@ def explore_occlusion(
     """
     who = "explore_occlusion"
     about = subject(who, model, x, target, strokes=strokes, labels=labels, names=names, large=large)
-    usual = usual_for(x)
+    usual = occlusion_for(x)
     return OcclusionExplorer(about, usual if method is None else method, usual)

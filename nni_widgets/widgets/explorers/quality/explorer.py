@@ -33,9 +33,10 @@ from nni_widgets.widgets.explorers.quality.slide_view import SlideView
 from nni_widgets.widgets.explorers.quality.told import digest_of, npz_of, still_of
 from nni_widgets.widgets.parts.closing import close_all
 from nni_widgets.widgets.parts.copied import Names
+from nni_widgets.widgets.parts.fitting import patch_for
 from nni_widgets.widgets.parts.maps import MapView
 from nni_widgets.widgets.parts.panes import labelled
-from nni_widgets.widgets.parts.patches import Place, patch_for
+from nni_widgets.widgets.parts.patches import Place
 from nni_widgets.widgets.parts.quiet import Quiet
 from nni_widgets.widgets.parts.subject import Subject, subject
 
