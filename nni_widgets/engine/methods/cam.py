@@ -20,6 +20,7 @@ from nni_widgets.engine.methods.activation_map import (
 )
 from nni_widgets.engine.methods.base import Result
 from nni_widgets.engine.methods.card import Card
+from nni_widgets.engine.methods.guided import with_activations_by
 from nni_widgets.engine.methods.maps import (
     UPSAMPLINGS,
     along_places,
@@ -27,10 +28,9 @@ from nni_widgets.engine.methods.maps import (
     pooled_maps,
     upsample,
 )
-from nni_widgets.engine.operations import family
 from nni_widgets.engine.propagation import propagate
-from nni_widgets.engine.rules import Derivative, GuidedReLU, Rule
-from nni_widgets.engine.tape import Tape, record
+from nni_widgets.engine.rules import GuidedReLU
+from nni_widgets.engine.tape import record
 from nni_widgets.engine.targets import Selection, Target, resolve
 from nni_widgets.params import param
 
@@ -241,14 +241,6 @@ class GuidedGradCAM(GradCAM):
         selection = resolve(target, tape.logits, type(self).__name__)
         start = selection.gradient(tape.logits)
         raw = self._map(op.results[0], head_gradient(tape, op, start))
-        values = _guided(tape, start) * upsample(raw, x, self.upsampling)[:, None]
+        fine = propagate(tape, start, with_activations_by(GuidedReLU(), tape))
+        values = fine * upsample(raw, x, self.upsampling)[:, None]
         yield MapResult(values, selection, tape.logits, passes=3, raw=raw, layer=op.label)
-
-
-def _guided(tape: Tape, start: Tensor) -> Tensor:
-    """Guided backprop on a tape."""
-    at_activations, elsewhere = GuidedReLU(), Derivative()
-    rules: dict[str, Rule] = {
-        op.label: at_activations if family(op) == "activation" else elsewhere for op in tape.ops
-    }
-    return propagate(tape, start, rules)

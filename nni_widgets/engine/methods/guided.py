@@ -103,7 +103,7 @@ class Reconstruction(Method):
         else:
             start = selection.gradient(logits)
         ledger = Ledger(start) if layers else None
-        values = propagate(tape, start, self._rules(tape), ledger)
+        values = propagate(tape, start, with_activations_by(self.at_activations, tape), ledger)
         return Result(
             values, selection, logits, passes=2, layers=tuple(ledger.layers) if ledger else ()
         )
@@ -131,12 +131,6 @@ class Reconstruction(Method):
             else ("the model has no activation")
         )
         return [Finding("warning", f"{who}: {what}, so it equals the plain gradient.")]
-
-    def _rules(self, tape: Tape) -> dict[str, Rule]:
-        return {
-            op.label: self.at_activations if family(op) == "activation" else _ELSEWHERE
-            for op in tape.ops
-        }
 
     def _kept(self, op: Op) -> Tensor:
         """The layer's positive activations that are kept, zeros in the place of all others."""
@@ -267,6 +261,11 @@ def strongest(model: nn.Module, x: Tensor, layer: str, k: int = 5) -> Tensor:
         expected = f"a whole number from 1 to {count}, the maps of {layer!r}"
         raise invalid(who, "k", expected, repr(k), "Ask for fewer")
     return strength.sort(dim=1, descending=True, stable=True).indices[:, :k]
+
+
+def with_activations_by(rule: Rule, tape: Tape) -> dict[str, Rule]:
+    """This rule at the activations of a tape, the derivative elsewhere."""
+    return {op.label: rule if family(op) == "activation" else _ELSEWHERE for op in tape.ops}
 
 
 def _up_to(tape: Tape, layer: str, who: str) -> Tape:
