@@ -109,24 +109,17 @@ def test_changed_weights_are_seen() -> None:
     assert_near(part.gradient, head_gradient(tape, op, start_at(tape.logits)), 1e-12)
 
 
-def grows(sequential: bool) -> tuple[nn.Module, nn.Sequential]:
-    """A net that ends in a global average, and the part that more layers are put into."""
-    layers = nn.Sequential(conv3(2, 4), nn.ReLU())
-    end = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
-    if sequential:
-        return layers.extend(end).double().eval(), layers
-    net = Net(lambda net, x: net.end(net.layers(x)), layers=layers, end=nn.Sequential(*end))
-    return net.double().eval(), layers
-
-
 def in_a_block(
     forward: Callable[[Net, Tensor], Tensor], *before_the_end: nn.Module
 ) -> tuple[nn.Module, Tensor]:
     """A Sequential that begins with a block and is known but for it."""
-    block = Net(forward, conv=conv3(2, 2), relu=nn.ReLU(), bounded=nn.Hardtanh(-9, 9))
-    end = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 3)
-    model = nn.Sequential(block, *before_the_end, *end).double().eval()
-    return model, NETS["plain"].input(2, dtype=torch.float64)
+
+    def make() -> nn.Module:
+        block = Net(forward, conv=conv3(2, 2), relu=nn.ReLU(), bounded=nn.Hardtanh(-9, 9))
+        end = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 3)
+        return nn.Sequential(block, *before_the_end, *end)
+
+    return build_seeded(make, 0).double(), NETS["plain"].input(2, dtype=torch.float64)
 
 
 def residual(block: Net, x: Tensor) -> Tensor:
@@ -203,6 +196,16 @@ def test_a_block_that_ends_otherwise_is_looked_at_again(
     x = x - x.mean() + 0.1
     found = [last.layer for y in (x, -x, x) for *_, last in [GradCAM().steps(model, y)]]
     assert found == [f"0.{name}" for name in (*names, names[0])]
+
+
+def grows(sequential: bool) -> tuple[nn.Module, nn.Sequential]:
+    """A net that ends in a global average, and the part that more layers are put into."""
+    layers = nn.Sequential(conv3(2, 4), nn.ReLU())
+    end = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+    if sequential:
+        return layers.extend(end).double().eval(), layers
+    net = Net(lambda net, x: net.end(net.layers(x)), layers=layers, end=nn.Sequential(*end))
+    return net.double().eval(), layers
 
 
 @pytest.mark.parametrize("sequential", [True, False])
