@@ -4,11 +4,15 @@ const FIELDS = "input, select, textarea, button";
 const ours = new WeakSet();
 
 function nameField(field, name) {
-  const named =
-    field.labels?.length || field.textContent.trim() || field.hasAttribute("aria-labelledby");
-  if (!ours.has(field) && (named || field.ariaLabel || field.title)) return;
+  if (!ours.has(field) && isNamed(field)) return;
   ours.add(field);
   set(field, "aria-label", name);
+}
+
+/** In the order of what it costs to know. */
+function isNamed(field) {
+  if (field.ariaLabel || field.title || field.hasAttribute("aria-labelledby")) return true;
+  return Boolean(field.textContent.trim() || field.labels?.length);
 }
 
 function nameHandles(host, name) {
