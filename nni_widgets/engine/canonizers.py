@@ -84,6 +84,7 @@ def _with_weights(layer: Op, op: Op, scale: Tensor | None, shift: Tensor) -> Op:
         outputs=op.outputs,
         results=op.results,
         call=op.call,
+        is_cut=op.is_cut,
         args=(layer.values[0], weight, bias, *rest),
         kwargs=kwargs,
     )

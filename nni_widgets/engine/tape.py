@@ -36,6 +36,7 @@ class Op:
     ``call`` tells which torch call of the forward pass made the results, from 1, as whoever made
     the tape counts them (a chain does not see what its modules ask besides). ``unseen`` says
     why it cannot be walked: it also reads what was computed from x out of the recorder's sight.
+    ``is_cut``: its result has 0 where it was negative, as the ReLU that alone reads it made it.
     """
 
     kind: str
@@ -51,6 +52,7 @@ class Op:
     winners: Tensor | None = None
     call: int = 0
     unseen: str = ""
+    is_cut: bool = False
 
     def vjp(self, *signals: Tensor) -> tuple[Tensor, ...]:
         """Vector-Jacobian product: signals at the results, carried to the values.
@@ -66,6 +68,16 @@ class Op:
             ends, given = zip(*reached, strict=True)
             return torch.autograd.grad(ends, leaves, given, materialize_grads=True)
 
+    def cut(self, relu: Op) -> None:
+        """Let go of what a ReLU, which alone reads the result, cuts off."""
+        self.results = relu.values = relu.results
+        relu.args = (*relu.results, *relu.args[1:])
+        self.is_cut = True
+
+    def restore(self) -> None:
+        """Have the negative results again. Cost: the operation is run again."""
+        self.results, self.is_cut = (self.again(*self.values),), False
+
     def again(self, *values: Tensor) -> Any:
         """The call's result on other values."""
         args, kwargs = self.on(*values)
@@ -79,12 +91,16 @@ class Op:
 
 @dataclass
 class Tape:
-    """The operations of one forward pass in their order; value 0 is the input."""
+    """The operations of one forward pass in their order; value 0 is the input.
+
+    A ``lean`` one does not keep what ReLUs have cut off.
+    """
 
     x: Tensor
     ops: list[Op] = field(default_factory=list)
     output: int = -1
     logits: Tensor = field(default_factory=lambda: torch.empty(0))
+    lean: bool = False
 
     def layers(self) -> tuple[Op, ...]:
         """The operations that lead from the input to the output."""
@@ -96,23 +112,25 @@ class Tape:
         return tuple(reversed(kept))
 
 
-def record(model: nn.Module, x: Tensor, who: str = "record") -> Tape:
+def record(model: nn.Module, x: Tensor, who: str = "record", lean: bool = False) -> Tape:
     """Run ``model(x)`` once and return its tape.
 
-    Shape: ``x`` as the model takes it, ``(N, ...)``; the model returns logits ``(N, K)``.
+    Shape: ``x`` as the model takes it, ``(N, ...)``; the model returns logits ``(N, K)``. A lean
+    tape lets go of what a ReLU cuts off where nothing else reads it: in a plain chain, and where
+    the model itself writes in place.
     Raises :class:`UnsupportedOperation` when the output was not computed by recorded operations
     (scripted or compiled code, ``.detach()`` inside) or a view is written to in place.
     Cost: one forward pass.
     """
-    return in_quickest_order(model, x, lambda moved: _record(model, moved, who))
+    return in_quickest_order(model, x, lambda moved: _record(model, moved, who, lean))
 
 
-def _record(model: nn.Module, x: Tensor, who: str) -> Tape:
+def _record(model: nn.Module, x: Tensor, who: str, lean: bool) -> Tape:
     chain = links(model)
     if chain is not None:
         with torch.no_grad():
-            return record_chain(chain, x, who)
-    with torch.enable_grad(), _Recorder(model, x, who) as recorder:
+            return record_chain(chain, x, who, lean)
+    with torch.enable_grad(), _Recorder(model, x, who, lean) as recorder:
         logits = run(who, model, recorder.start)
     check_logits(who, logits)
     tape: Tape = recorder.tape
@@ -134,7 +152,7 @@ def _record(model: nn.Module, x: Tensor, who: str) -> Tape:
     return tape
 
 
-def record_chain(chain: list[Link], x: Tensor, who: str) -> Tape:
+def record_chain(chain: list[Link], x: Tensor, who: str, lean: bool = False) -> Tape:
     """The tape of a plain chain's calls, or of some that follow each other; nothing is watched.
 
     For use without a graph.
@@ -152,13 +170,15 @@ def record_chain(chain: list[Link], x: Tensor, who: str) -> Tape:
                 Op(call.kind, path, (number - 1,), (value,), (number,), (made,), func,
                    (value, *rest), {}, label, winners, number)
             )  # fmt: skip
+            if lean and call.kind == "relu" and number > 1:
+                ops[-2].cut(ops[-1])
             value = made
         return value
 
     logits = run(who, forward, start)
     check_logits(who, logits)
-    keep(op.results[0] for op in ops)
-    return Tape(start, ops, len(chain), logits)
+    keep(op.results[0] for op in ops if not op.is_cut)
+    return Tape(start, ops, len(chain), logits, lean)
 
 
 _Known = tuple[int, Tensor, Tensor]
@@ -171,11 +191,11 @@ class _Recorder(TorchFunctionMode):
     Autograd follows the aliases where the recorder cannot, and tells what depends on them.
     """
 
-    def __init__(self, model: nn.Module, x: Tensor, who: str) -> None:
+    def __init__(self, model: nn.Module, x: Tensor, who: str, lean: bool) -> None:
         super().__init__()
         self._traces: list[Tensor] = []
         private, self.start = x.detach(), self._traced(x.detach().clone())
-        self.tape = Tape(private)
+        self.tape = Tape(private, lean=lean)
         self.names = {module: name for name, module in model.named_modules()}
         self._who = who
         self._known: dict[int, _Known] = {id(self.start): (0, private, self.start)}
@@ -262,6 +282,7 @@ class _Recorder(TorchFunctionMode):
         self.tape.ops.append(op)
         if target is not None:
             self._write_back(target, result.detach(), op.kind)
+            self._cut_by(op)
             return self._give(op.outputs[0], result, target)
         if made[0] is result:
             return self._give(op.outputs[0], result, self._traced(result.detach()))
@@ -289,6 +310,14 @@ class _Recorder(TorchFunctionMode):
                 self._stale[key] = kind, _running_module(self.names)
         target.data = value
         del self._memory[id(target)]
+
+    def _cut_by(self, op: Op) -> None:
+        """Let go of what a ReLU has overwritten, unless another operation has read it before."""
+        if not self.tape.lean or op.kind != "relu" or len(self.tape.ops) == 1:
+            return
+        before = self.tape.ops[-2]
+        if before.outputs == op.inputs:
+            before.cut(op)
 
     def _memory_of(self, known: Tensor) -> int:
         """The address of a known tensor's memory, which only a write changes."""

@@ -15,7 +15,7 @@ from nni_widgets.engine.methods.base import AddsUpTo, Method, Result
 from nni_widgets.engine.methods.card import Card
 from nni_widgets.engine.operations import family, operand_bias
 from nni_widgets.engine.propagation import Ledger, propagate
-from nni_widgets.engine.rules import Rule, ZBox
+from nni_widgets.engine.rules import Rule, ZBox, is_known
 from nni_widgets.engine.tape import Tape, record
 from nni_widgets.engine.targets import Target, resolve
 from nni_widgets.engine.through import Through, checked_through, propagate_through
@@ -83,7 +83,8 @@ def relevance(
     through: Through | None = None,
 ) -> Result:
     """The relevance of the pixels by a composite. Cost: 1 forward, 1 to 3 backward passes."""
-    tape = canonical(record(model, x, who))
+    lean = all(is_known(rule) for _, rule in composite.pairs())
+    tape = canonical(record(model, x, who, lean))
     rules = in_units(tape, assign(composite, tape, who))
     selection = resolve(target, tape.logits, who)
     logits = tape.logits

@@ -32,6 +32,7 @@ from nni_widgets.engine.rules.weighted import (
     Zero,
     ZPlus,
 )
+from nni_widgets.engine.rules.zeros import is_known, keeps_zeros
 
 __all__ = [
     "PRODUCTS",
@@ -58,4 +59,6 @@ __all__ = [
     "declared_gamma",
     "declared_high",
     "declared_low",
+    "is_known",
+    "keeps_zeros",
 ]

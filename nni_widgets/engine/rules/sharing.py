@@ -24,7 +24,16 @@ def divide(relevance: Tensor, z: Tensor, epsilon: float = 0.0) -> Tensor:
     """
     if epsilon > _least(z.dtype):
         return relevance / torch.copysign(_constant(epsilon, z.dtype, z.device), z).add_(z)
-    return (relevance / z).nan_to_num_(0.0, 0.0, 0.0)
+    return _finite(relevance / z)
+
+
+def divide_in_place(relevance: Tensor, z: Tensor) -> Tensor:
+    """As ``divide``, in the memory of ``z``."""
+    return _finite(torch.div(relevance, z, out=z))
+
+
+def _finite(ratio: Tensor) -> Tensor:
+    return ratio.nan_to_num_(0.0, 0.0, 0.0)
 
 
 @functools.cache
@@ -47,7 +56,7 @@ def divide_by_positive(relevance: Tensor, z: Tensor, least: Tensor | None = None
     if least is not None:
         torch.maximum(z, least, out=z)
     if z.dtype == torch.float16:
-        return divide(relevance, z)
+        return divide_in_place(relevance, z)
     return torch.div(relevance, z.add_(_TINY), out=z)
 
 

@@ -21,7 +21,13 @@ from nni_widgets.engine.rules.base import (
     declared_high,
     declared_low,
 )
-from nni_widgets.engine.rules.sharing import divide, divide_by_positive, into_bias, proportional
+from nni_widgets.engine.rules.sharing import (
+    divide,
+    divide_by_positive,
+    divide_in_place,
+    into_bias,
+    proportional,
+)
 from nni_widgets.engine.tape import Op
 from nni_widgets.engine.weights import modified
 from nni_widgets.errors import invalid
@@ -77,9 +83,9 @@ class Gamma(Rule):
 
     def __call__(self, op: Op, relevance: Tensor) -> Share:
         layer = affine(op)
-        if not _is_signed(layer) and not _reaches_negative(relevance, layer.z):
-            return self._for_positive(layer, relevance)
-        return self._for_any(layer, relevance)
+        if _is_signed(layer) or (not op.is_cut and _reaches_negative(relevance, layer.z)):
+            return self._for_any(layer, relevance)
+        return self._for_positive(layer, relevance)
 
     def _for_positive(self, layer: Affine, relevance: Tensor) -> Share:
         weight = modified(layer.weight, "gamma", self._favour, self.gamma)
@@ -96,7 +102,7 @@ class Gamma(Rule):
         size, magnitude = modified(layer.weight, "abs", Tensor.abs), layer.a.abs()
         bias = None if layer.bias is None else layer.bias.abs()
         total = layer.forward(size, bias, magnitude).mul_(towards)
-        s = divide(relevance, total.mul_(half).add_(layer.z, alpha=1 + half))
+        s = divide_in_place(relevance, total.mul_(half).add_(layer.z, alpha=1 + half))
         agreeing = half * towards * s
         spread = layer.transpose(layer.weight, s).mul_(layer.a).mul_(1 + half)
         spread.addcmul_(magnitude, layer.transpose(size, agreeing))
@@ -136,7 +142,7 @@ class AlphaBeta(Rule):
         torch.maximum(positive, layer.z, out=positive)
         down = None
         if self.alpha > 1:
-            down = divide(relevance, layer.z - positive).mul_(1 - self.alpha)
+            down = divide_in_place(relevance, layer.z - positive).mul_(1 - self.alpha)
         up = divide_by_positive(relevance, positive).mul_(self.alpha)
         return Share(
             (parts.spread(up, down),),
@@ -193,15 +199,15 @@ class ZBox(Rule):
 
     def __call__(self, op: Op, relevance: Tensor) -> Share:
         layer = affine(op)
-        z = layer.z if layer.bias is None else layer.z - layer.along_output(layer.bias)
+        z = layer.z - (0 if layer.bias is None else layer.along_output(layer.bias))
         terms = [
             (box, half(layer.weight))
             for box, half in zip(self._holding(layer.a), (_plus, _minus), strict=True)
             if box is not None
         ]
         for box, weight in terms:
-            z = z - layer.forward(weight, a=box)
-        s = divide(relevance, z)
+            z.sub_(layer.forward(weight, a=box))
+        s = divide_in_place(relevance, z)
         spread = layer.transpose(layer.weight, s).mul_(layer.a)
         for box, weight in terms:
             spread.addcmul_(box, layer.transpose(weight, s), value=-1)
