@@ -41,6 +41,7 @@ from nni_widgets.engine.rules import (
     declared_gamma,
     declared_high,
     declared_low,
+    is_known,
 )
 from nni_widgets.engine.tape import Tape, record
 from nni_widgets.errors import UnsupportedOperation, invalid
@@ -273,6 +274,12 @@ def _assign(composite: Preset, keys: tuple[Any, ...], who: str) -> dict[str, Rul
         fed.update(_fed_by(rule, step.inputs))
         chosen[step.label] = rule
     return {step.label: chosen[step.label] or _refuse(step, who) for step in steps}
+
+
+@lru_cache(maxsize=256)
+def can_be_lean(composite: Preset) -> bool:
+    """Whether its rules are content with a tape that has let go of what ReLUs cut off."""
+    return all(is_known(rule) for _, rule in composite.pairs())
 
 
 def layers(model: nn.Module, x: Tensor) -> dict[str, str]:

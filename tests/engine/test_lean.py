@@ -49,7 +49,7 @@ def result(model: nn.Module, x: Tensor, rules: Any, **more: Any) -> Result:
 def full(*asked: Any, **more: Any) -> Result:
     """The same by a tape that keeps everything."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lrp, "is_known", lambda rule: False)
+        patch.setattr(lrp, "can_be_lean", lambda composite: False)
         return result(*asked, **more)
 
 

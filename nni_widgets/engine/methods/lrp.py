@@ -9,13 +9,20 @@ from torch import Tensor, nn
 
 from nni_widgets.engine.boxes import in_units
 from nni_widgets.engine.canonizers import canonical
-from nni_widgets.engine.composites import PRESETS, EpsilonGammaBox, Preset, as_composite, assign
+from nni_widgets.engine.composites import (
+    PRESETS,
+    EpsilonGammaBox,
+    Preset,
+    as_composite,
+    assign,
+    can_be_lean,
+)
 from nni_widgets.engine.findings import Finding
 from nni_widgets.engine.methods.base import AddsUpTo, Method, Result
 from nni_widgets.engine.methods.card import Card
 from nni_widgets.engine.operations import family, operand_bias
 from nni_widgets.engine.propagation import Ledger, propagate
-from nni_widgets.engine.rules import Rule, ZBox, is_known
+from nni_widgets.engine.rules import Rule, ZBox
 from nni_widgets.engine.tape import Tape, record
 from nni_widgets.engine.targets import Target, resolve
 from nni_widgets.engine.through import Through, checked_through, propagate_through
@@ -83,8 +90,7 @@ def relevance(
     through: Through | None = None,
 ) -> Result:
     """The relevance of the pixels by a composite. Cost: 1 forward, 1 to 3 backward passes."""
-    lean = all(is_known(rule) for _, rule in composite.pairs())
-    tape = canonical(record(model, x, who, lean))
+    tape = canonical(record(model, x, who, lean=can_be_lean(composite)))
     rules = in_units(tape, assign(composite, tape, who))
     selection = resolve(target, tape.logits, who)
     logits = tape.logits

@@ -42,6 +42,6 @@ def keeps_zeros(rule: object, op: Op) -> bool:
     kind = type(rule)
     if kind is Pass:
         return op.kind in _ZERO_AT_ZERO
-    if kind is Derivative or len(op.outputs) > 1:
-        return family(op) == "move"
-    return kind in _KEEPING
+    if kind in _KEEPING and len(op.outputs) == 1:
+        return True
+    return (kind is Derivative or len(op.outputs) > 1) and family(op) == "move"
