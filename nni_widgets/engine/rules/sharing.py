@@ -17,13 +17,17 @@ NEGLIGIBLE = 1e-9
 _TINY = 1e-30
 
 
-def divide(relevance: Tensor, z: Tensor, epsilon: float = 0.0) -> Tensor:
+def divide(relevance: Tensor, z: Tensor, epsilon: float = 0.0, is_cut: bool = False) -> Tensor:
     """``relevance / (z + ε sign z)`` with sign 0 = 1, and 0 where that is a division by 0.
 
-    An ε that is 0 in the precision of z counts as 0.
+    An ε that is 0 in the precision of z counts as 0. Where a ReLU has cut z there is one sign.
     """
     if epsilon > _least(z.dtype):
-        return relevance / torch.copysign(_constant(epsilon, z.dtype, z.device), z).add_(z)
+        if is_cut:
+            stable = z + epsilon
+        else:
+            stable = torch.copysign(_constant(epsilon, z.dtype, z.device), z).add_(z)
+        return torch.div(relevance, stable, out=stable)
     return _finite(relevance / z)
 
 
@@ -62,7 +66,7 @@ def divide_by_positive(relevance: Tensor, z: Tensor, least: Tensor | None = None
 
 def proportional(op: Op, relevance: Tensor, epsilon: float) -> Share:
     """To each input in proportion to what it contributed to the output."""
-    s = divide(relevance, op.results[0], epsilon)
+    s = divide(relevance, op.results[0], epsilon, op.is_cut)
     if family(op) == "affine":
         layer = affine_view(op)
         spread = layer.transpose(layer.weight, s).mul_(layer.a)
