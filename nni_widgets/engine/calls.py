@@ -74,7 +74,7 @@ def out_of_place(func: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, Any
     """
     place = _inplace_position(func)
     if place is not None:
-        names = list(inspect.signature(func).parameters)
+        names = _names(func)
         kept = {key: value for key, value in kwargs.items() if key != "inplace"}
         kept |= dict(zip(names[place + 1 :], args[place + 1 :], strict=False))
         return func, args[:place], kept
@@ -107,11 +107,14 @@ def _always_writes(name: str) -> bool:
 
 
 @functools.cache
-def _inplace_position(func: Any) -> int | None:
-    if not inspect.isfunction(func):
-        return None
+def _names(func: Any) -> list[str]:
+    """What a Python function calls its arguments; nothing where it does not say."""
     try:
-        names = list(inspect.signature(func).parameters)
+        return list(inspect.signature(func).parameters) if inspect.isfunction(func) else []
     except ValueError:  # a function around a builtin one, such as Tensor.__pow__
-        return None
+        return []
+
+
+def _inplace_position(func: Any) -> int | None:
+    names = _names(func)
     return names.index("inplace") if "inplace" in names else None

@@ -22,7 +22,10 @@ _IDENTITIES = {"dropout", "dropout1d", "dropout2d", "dropout3d", "contiguous", "
 
 _MERGEABLE = {*_IDENTITIES, "batch_norm", "add", "sub"}
 
+_BATCH_NORM = inspect.signature(functional.batch_norm)
 
+
+@torch.no_grad()
 def canonical(tape: Tape) -> Tape:
     """The tape with identities dropped, and batch-norm and added constants merged into layers."""
     if _MERGEABLE.isdisjoint(op.kind for op in tape.ops):
@@ -33,7 +36,8 @@ def canonical(tape: Tape) -> Tape:
     same: dict[int, int] = {}
     ops: list[Op] = []
     for op in tape.ops:
-        op = dataclasses.replace(op, inputs=tuple(same.get(i, i) for i in op.inputs))
+        if not same.keys().isdisjoint(op.inputs):
+            op = dataclasses.replace(op, inputs=tuple(same.get(i, i) for i in op.inputs))
         if op.kind in _IDENTITIES and op.outputs[0] != tape.output:
             same[op.outputs[0]] = op.inputs[0]
             readers[op.inputs[0]] += readers[op.outputs[0]] - 1
@@ -51,7 +55,6 @@ def canonical(tape: Tape) -> Tape:
     return dataclasses.replace(tape, ops=ops)
 
 
-@torch.no_grad()
 def _merged(layer: Op, op: Op) -> Op | None:
     if op.unseen or family(layer) != "affine":
         return None
@@ -111,7 +114,7 @@ def _groups(layer: Op) -> int:
 
 
 def _batch_norm(op: Op) -> tuple[Tensor, Tensor]:
-    call = inspect.signature(functional.batch_norm).bind(*op.args, **op.kwargs)
+    call = _BATCH_NORM.bind(*op.args, **op.kwargs)
     call.apply_defaults()
     given = call.arguments
     scale = torch.rsqrt(given["running_var"] + given["eps"])
