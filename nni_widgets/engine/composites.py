@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, NamedTuple, NoReturn
 
 from torch import Tensor, nn
@@ -42,6 +43,7 @@ from nni_widgets.engine.rules import (
     declared_high,
     declared_low,
     is_known,
+    keeps_zeros,
 )
 from nni_widgets.engine.tape import Tape, record
 from nni_widgets.errors import UnsupportedOperation, invalid
@@ -246,8 +248,26 @@ def assign(composite: Preset, tape: Tape, who: str = "LRP") -> dict[str, Rule]:
     Raises ``ValueError`` for a name that matches no operation, :class:`UnsupportedOperation` for an
     operation that has no rule.
     """
-    steps = [(op.label, op.path, op.kind, op.inputs, op.outputs, family(op)) for op in tape.ops]
-    return _assign(composite, tuple(steps), who)
+    return _assign(composite, _steps(tape), who)[0]
+
+
+def assign_lean(composite: Preset, tape: Tape, who: str = "LRP") -> dict[str, Rule]:
+    """As ``assign``, for a lean tape: what its rules may look at is on it again. Raises the same.
+
+    Cost: nothing, or one more run of the layers before a ReLU, where rules give relevance to zeros.
+    """
+    rules, looked_at = _assign(composite, _steps(tape), who)
+    if looked_at:
+        for op, reader in pairwise(tape.ops):
+            if op.is_cut and op.label in looked_at:
+                op.restore(reader)
+    return rules
+
+
+def _steps(tape: Tape) -> tuple[Any, ...]:
+    return tuple(
+        [(op.label, op.path, op.kind, op.inputs, op.outputs, family(op)) for op in tape.ops]
+    )
 
 
 class _Step(NamedTuple):
@@ -262,7 +282,10 @@ class _Step(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def _assign(composite: Preset, keys: tuple[Any, ...], who: str) -> dict[str, Rule]:
+def _assign(
+    composite: Preset, keys: tuple[Any, ...], who: str
+) -> tuple[dict[str, Rule], frozenset[str]]:
+    """The rules, and the operations whose negative results they may look at behind a ReLU."""
     pairs, steps = composite.pairs(), tuple(map(_Step._make, keys))
     _check_names(pairs, steps, who)
     places = _places(steps)
@@ -273,13 +296,17 @@ def _assign(composite: Preset, keys: tuple[Any, ...], who: str) -> dict[str, Rul
         rule = _rule_of(step, places[step.label], pairs) if is_fed else NoRelevance()
         fed.update(_fed_by(rule, step.inputs))
         chosen[step.label] = rule
-    return {step.label: chosen[step.label] or _refuse(step, who) for step in steps}
+    rules = {step.label: chosen[step.label] or _refuse(step, who) for step in steps}
+    return rules, frozenset(_looked_at(steps, rules))
 
 
-@lru_cache(maxsize=256)
-def can_be_lean(composite: Preset) -> bool:
-    """Whether its rules are content with a tape that has let go of what ReLUs cut off."""
-    return all(is_known(rule) for _, rule in composite.pairs())
+def _looked_at(steps: tuple[_Step, ...], rules: Mapping[str, Rule]) -> Iterator[str]:
+    zeros_get_some = not all(map(is_known, rules.values()))
+    for step in reversed(steps):
+        if zeros_get_some:
+            yield step.label
+        rule = rules[step.label]
+        zeros_get_some |= not keeps_zeros(rule, step.kind, step.family, len(step.outputs))
 
 
 def layers(model: nn.Module, x: Tensor) -> dict[str, str]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nni_widgets.engine.operations import family
-from nni_widgets.engine.rules import Derivative, Rule, Share, keeps_zeros
+from nni_widgets.engine.rules import Derivative, Rule, Share
 from nni_widgets.engine.tape import Op, Tape
 from nni_widgets.errors import UnsupportedOperation
 from nni_widgets.params import Declared
@@ -47,15 +47,12 @@ def propagate(
     signal was not recorded. Cost: about one backward pass.
     """
     at: dict[int, Tensor] = {tape.output: start}
-    zeros_get_some = False
     with torch.no_grad():
         while tape.ops:
             op = tape.ops.pop()
             if op.unseen:
                 raise UnsupportedOperation(op.unseen)
             rule = rules[op.label]
-            if op.is_cut and zeros_get_some:
-                op.restore()
             signals = tuple(
                 [
                     at.pop(number) if number in at else torch.zeros_like(result)
@@ -65,8 +62,6 @@ def propagate(
             share = rule(op, signals[0]) if len(signals) == 1 else Share(op.vjp(*signals))
             if observe is not None:
                 observe(op, rule, signals, share)
-            if tape.lean and not zeros_get_some:
-                zeros_get_some = not keeps_zeros(rule, op)
             for number, signal in zip(op.inputs, share.inputs, strict=True):
                 at[number] = at[number] + signal if number in at else signal
     return at[0].contiguous() if 0 in at else torch.zeros_like(tape.x)

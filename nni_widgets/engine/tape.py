@@ -70,13 +70,16 @@ class Op:
 
     def cut(self, relu: Op) -> None:
         """Let go of what a ReLU, which alone reads the result, cuts off."""
-        self.results = relu.values = relu.results
-        relu.args = (*relu.results, *relu.args[1:])
-        self.is_cut = True
+        self._give_to(relu, relu.results, is_cut=True)
 
-    def restore(self) -> None:
-        """Have the negative results again. Cost: the operation is run again."""
-        self.results, self.is_cut = (self.again(*self.values),), False
+    def restore(self, relu: Op) -> None:
+        """Have what a ReLU cut off again. Cost: the operation is run again."""
+        self._give_to(relu, (self.again(*self.values),), is_cut=False)
+
+    def _give_to(self, reader: Op, results: tuple[Tensor, ...], is_cut: bool) -> None:
+        self.results = reader.values = results
+        reader.args = (*results, *reader.args[1:])
+        self.is_cut = is_cut
 
     def again(self, *values: Tensor) -> Any:
         """The call's result on other values."""
@@ -91,16 +94,12 @@ class Op:
 
 @dataclass
 class Tape:
-    """The operations of one forward pass in their order; value 0 is the input.
-
-    A ``lean`` one does not keep what ReLUs have cut off.
-    """
+    """The operations of one forward pass in their order; value 0 is the input."""
 
     x: Tensor
     ops: list[Op] = field(default_factory=list)
     output: int = -1
     logits: Tensor = field(default_factory=lambda: torch.empty(0))
-    lean: bool = False
 
     def layers(self) -> tuple[Op, ...]:
         """The operations that lead from the input to the output."""
@@ -178,7 +177,7 @@ def record_chain(chain: list[Link], x: Tensor, who: str, lean: bool = False) -> 
     logits = run(who, forward, start)
     check_logits(who, logits)
     keep(op.results[0] for op in ops if not op.is_cut)
-    return Tape(start, ops, len(chain), logits, lean)
+    return Tape(start, ops, len(chain), logits)
 
 
 _Known = tuple[int, Tensor, Tensor]
@@ -195,9 +194,9 @@ class _Recorder(TorchFunctionMode):
         super().__init__()
         self._traces: list[Tensor] = []
         private, self.start = x.detach(), self._traced(x.detach().clone())
-        self.tape = Tape(private, lean=lean)
+        self.tape = Tape(private)
         self.names = {module: name for name, module in model.named_modules()}
-        self._who = who
+        self._who, self._lean = who, lean
         self._known: dict[int, _Known] = {id(self.start): (0, private, self.start)}
         self._stale: dict[int, tuple[str, str]] = {}
         self._unknown: list[Tensor] = []
@@ -313,7 +312,7 @@ class _Recorder(TorchFunctionMode):
 
     def _cut_by(self, op: Op) -> None:
         """Let go of what a ReLU has overwritten, unless another operation has read it before."""
-        if not self.tape.lean or op.kind != "relu" or len(self.tape.ops) == 1:
+        if not self._lean or op.kind != "relu" or len(self.tape.ops) == 1:
             return
         before = self.tape.ops[-2]
         if before.outputs == op.inputs:

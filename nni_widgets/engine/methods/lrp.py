@@ -15,7 +15,7 @@ from nni_widgets.engine.composites import (
     Preset,
     as_composite,
     assign,
-    can_be_lean,
+    assign_lean,
 )
 from nni_widgets.engine.findings import Finding
 from nni_widgets.engine.methods.base import AddsUpTo, Method, Result
@@ -90,8 +90,8 @@ def relevance(
     through: Through | None = None,
 ) -> Result:
     """The relevance of the pixels by a composite. Cost: 1 forward, 1 to 3 backward passes."""
-    tape = canonical(record(model, x, who, lean=can_be_lean(composite)))
-    rules = in_units(tape, assign(composite, tape, who))
+    tape = canonical(record(model, x, who, lean=True))
+    rules = in_units(tape, assign_lean(composite, tape, who))
     selection = resolve(target, tape.logits, who)
     logits = tape.logits
     start = logits * selection.gradient(logits)

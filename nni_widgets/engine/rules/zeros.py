@@ -1,12 +1,12 @@
-"""Which rules give nothing to what is 0; below them nobody asks for what a ReLU has cut off.
+"""Which rules give nothing to what is 0: below them nobody asks for what a ReLU has cut off.
 
-Where no relevance is at outputs that are 0, these rules leave none at inputs that are 0. If all
-rules of a walk do, none arrives at the negative numbers that a ReLU has set to 0.
+Where no relevance is at outputs that are 0, these rules leave none at inputs that are 0. As long as
+all rules of a walk do so, none arrives at the negative numbers that a ReLU has set to 0.
 """
 
 from __future__ import annotations
 
-from nni_widgets.engine.operations import family
+from nni_widgets.engine.operations import Family
 from nni_widgets.engine.rules.pooling import ProportionalPool, WinnerTakesAll
 from nni_widgets.engine.rules.steps import Derivative, NoRelevance, OneToOne, Pass, Proportional
 from nni_widgets.engine.rules.weighted import (
@@ -19,7 +19,6 @@ from nni_widgets.engine.rules.weighted import (
     Zero,
     ZPlus,
 )
-from nni_widgets.engine.tape import Op
 
 _KEEPING = {
     *(Epsilon, Zero, Gamma, AlphaBeta, ZPlus),
@@ -33,15 +32,17 @@ _ZERO_AT_ZERO = {
 
 
 def is_known(rule: object) -> bool:
-    """Whether it is one of the rules here, which do not read what a ReLU has cut off."""
+    """Whether it is one of the rules here: no other is known not to look at negative numbers."""
     return type(rule) in _KNOWN
 
 
-def keeps_zeros(rule: object, op: Op) -> bool:
-    """Whether it gives nothing to what is 0, if nothing is where the operation made 0."""
-    kind = type(rule)
-    if kind is Pass:
-        return op.kind in _ZERO_AT_ZERO
-    if kind in _KEEPING and len(op.outputs) == 1:
-        return True
-    return (kind is Derivative or len(op.outputs) > 1) and family(op) == "move"
+def keeps_zeros(rule: object, kind: str, of: Family, outputs: int) -> bool:
+    """Whether it gives nothing to what is 0, if nothing is where an operation made 0.
+
+    The operation is told by its kind, its family, and how many tensors it makes.
+    """
+    if type(rule) is Pass:
+        return kind in _ZERO_AT_ZERO
+    if type(rule) is Derivative or outputs > 1:
+        return of == "move"
+    return type(rule) in _KEEPING
