@@ -13,14 +13,14 @@ from nni_widgets.engine.checks import run
 from nni_widgets.engine.memory import counting
 
 _BUDGET = 8 * 2**20
-_LEAST, _MOST = 4, 32
+_LEAST, _MOST = 6, 32
 _bytes_per_row: WeakKeyDictionary[nn.Module, dict[Hashable, int]] = WeakKeyDictionary()
 
 
 def rows_at_once(
     model: nn.Module, x: Tensor, purpose: Hashable, one_row: Callable[[], object]
 ) -> int:
-    """How many rows of a batch fit into the memory budget: at least 4, at most 32.
+    """How many rows of a batch fit into the memory budget: at least 6, at most 32.
 
     One row alone is slow, more than 32 are no faster and leave long waits between two pictures.
     What a row keeps is counted while ``one_row()`` runs, once for each model, shape of x and
