@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any, NamedTuple, NoReturn
 
 from torch import Tensor, nn
@@ -258,9 +257,10 @@ def assign_lean(composite: Preset, tape: Tape, who: str = "LRP") -> dict[str, Ru
     """
     rules, looked_at = _assign(composite, _steps(tape), who)
     if looked_at:
-        for op, reader in pairwise(tape.ops):
+        readers = {number: op for op in tape.ops for number in op.inputs}
+        for op in tape.ops:
             if op.is_cut and op.label in looked_at:
-                op.restore(reader)
+                op.restore(readers[op.outputs[0]])
     return rules
 
 
