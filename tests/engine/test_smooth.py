@@ -152,14 +152,14 @@ def test_chunks_do_not_change_the_answer_and_better_ones_follow(
     kind: type[SmoothGrad], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = []
-    for budget, chunk in ((0, 4), (10**9, 32)):
+    for budget, chunk in ((0, 6), (10**9, 32)):
         monkeypatch.setattr(chunks, "_BUDGET", budget)
         model, x = build(NETS["plain"], batch=3)
         answers.append(kind(n_samples=20)(model, x, 1))
         model, x = build(NETS["plain"], batch=1)
         results = list(kind(n_samples=40).steps(model, x, 1))
         done = [result.done for result in results]
-        assert done == ([1, *range(5, 40, 4), 40] if chunk == 4 else [32, 40])
+        assert done == ([1, *range(7, 40, 6), 40] if chunk == 6 else [32, 40])
         for result in results:
             assert result.of == 40
             assert result.passes == 1 + 2 * result.done
